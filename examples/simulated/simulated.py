@@ -1,0 +1,41 @@
+"""A device made of arithmetic: a batch of n examples occupies it for 0.2 s + 0.3 s * n.
+
+The two figures are the published ones: 500 ms for one photo, 800 ms for two in
+one batch. A worker process has one such device, and a device does one batch at
+a time. `scale` among the operator's options shortens or stretches every batch.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+from minion.model import Batch, LoadContext, Model
+
+SECONDS_PER_BATCH = 0.2
+SECONDS_PER_EXAMPLE = 0.3
+
+
+class Simulated(Model):
+    device = threading.Lock()
+
+    def load(self, context: LoadContext) -> None:
+        scale = context.options.get("scale", 1.0)
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not scale >= 0:
+            raise ValueError(f"option scale is {scale!r}, expected a number from 0 up")
+        self.scale = float(scale)
+
+    def predict(self, batch: Batch) -> list[dict[str, Any]]:
+        """batch["x"]: (n, 1) float32, returned as it came."""
+        seconds = self.scale * (SECONDS_PER_BATCH + SECONDS_PER_EXAMPLE * batch.size)
+        with self.device:
+            time.sleep(seconds)
+        return [
+            {"seconds": seconds, "batch_size": batch.size, "x": float(x), "pid": os.getpid()}
+            for x in batch["x"][:, 0]
+        ]
+
+    def warmup(self, batch: Batch) -> None:
+        """Nothing gets faster by sleeping first."""
