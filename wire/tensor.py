@@ -88,8 +88,8 @@ class Tensor(NamedTuple):
         if name is None:
             raise WireError(f"dtype {array.dtype} does not travel")
         contiguous = np.ascontiguousarray(array, dtype=little)
-        # memoryview.cast refuses shapes with a zero in them.
-        data = memoryview(contiguous.reshape(-1).view(np.uint8)) if contiguous.size else b""
+        # An array without elements has no buffer to cast.
+        data = contiguous.reshape(-1).view(np.uint8).data if contiguous.size else b""
         return cls(name, tuple(array.shape), data)
 
     def array(self) -> np.ndarray:

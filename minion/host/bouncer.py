@@ -1,0 +1,70 @@
+"""Who may come in.
+
+A Bouncer counts the examples waiting and running in one lane and hands out
+tickets up to a limit. It knows nothing of HTTP: a refusal is QueueFull, and
+the middleware decides what that looks like outside. It never waits.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+
+
+class QueueFull(Exception):
+    """The lane has reached its queue limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} examples are queued or running, which is the limit")
+        self.limit = limit
+
+
+class Ending(enum.Enum):
+    """What became of an example that was let in."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    ABANDONED = "abandoned"
+
+
+class Ticket:
+    """One example's place. It ends once; further endings change nothing."""
+
+    __slots__ = ("_bouncer",)
+
+    def __init__(self, bouncer: Bouncer) -> None:
+        self._bouncer: Bouncer | None = bouncer
+
+    def end(self, ending: Ending) -> None:
+        bouncer, self._bouncer = self._bouncer, None
+        if bouncer is not None:
+            bouncer._leave(ending)
+
+
+class Bouncer:
+    """Admission to one lane: at most `limit` examples, queued plus running.
+
+    Lowering the limit throws nobody out: whoever has a ticket keeps it, and
+    nobody new enters until the count is below the limit again.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.occupied = 0
+        self.admitted = 0
+        self.refused = 0
+        self.endings: Counter[Ending] = Counter()
+
+    def admit(self) -> Ticket:
+        """Raises QueueFull, and then nothing was counted but the refusal."""
+        if self.occupied >= self.limit:
+            self.refused += 1
+            raise QueueFull(self.limit)
+        self.occupied += 1
+        self.admitted += 1
+        return Ticket(self)
+
+    def _leave(self, ending: Ending) -> None:
+        self.occupied -= 1
+        self.endings[ending] += 1

@@ -1,0 +1,175 @@
+"""A host's end of a link: frames from one coordinator in, frames out.
+
+Many requests are in flight on one connection and are answered in any order.
+What arrives in one read is submitted before the lane decides on a batch, and
+what leaves in one turn of the event loop is one write (uvloop gathers it). A
+coordinator that is gone has nobody waiting behind it: its examples are abandoned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import cast
+
+from minion.host.lane import Answered, Example, Lane, Outcome, Refused
+from wire.errors import WireError
+from wire.frames import FrameReader
+from wire.messages import (
+    Cancel,
+    Drain,
+    Failure,
+    Hello,
+    Message,
+    Predict,
+    Ready,
+    Refusal,
+    Result,
+    Status,
+    Tune,
+    Tuned,
+    decode,
+)
+
+log = logging.getLogger("demitasse.host.link")
+
+UPGRADE_TOKEN = "demitasse/1"
+#: Room is pushed at most this often when other coordinators' examples come and go.
+STATUS_INTERVAL_SECONDS = 0.02
+#: A learned cost that moved by less is not worth a message.
+COST_CHANGE = 0.1
+
+
+class HostLink(asyncio.Protocol):
+    """One coordinator's connection."""
+
+    def __init__(self, lane: Lane, ready: Ready, links: set[HostLink]) -> None:
+        self._lane = lane
+        self._ready = ready
+        self._links = links
+        self._reader = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._examples: dict[int, Example] = {}
+        self._pushed: Status | None = None
+        self._push_timer: asyncio.TimerHandle | None = None
+        self.peer = ""
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._links.add(self)
+        self._lane.on_change.append(self.push_status)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._links.discard(self)
+        self._lane.on_change.remove(self.push_status)
+        if self._push_timer is not None:
+            self._push_timer.cancel()
+        for example in self._examples.values():
+            self._lane.abandon(example)
+        self._examples.clear()
+        self._tell_others()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for frame in self._reader.feed(data):
+                self._received(decode(frame))
+        except WireError as error:
+            log.warning("link with %s broke the protocol: %s", self.peer or "somebody", error)
+            self.close()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def push_status(self) -> None:
+        """Tells the coordinator how much room there is, if it does not know yet."""
+        self._push_timer = None
+        lane = self._lane
+        status = Status(
+            ready=lane.ready,
+            draining=lane.draining,
+            queue_limit=lane.bouncer.limit,
+            others=lane.bouncer.occupied - len(self._examples),
+            seconds_per_example=lane.seconds_per_example,
+        )
+        if self._pushed is None or _worth_a_message(self._pushed, status):
+            self._pushed = status
+            self._send(status)
+            if status.draining:
+                self._send(Drain())
+
+    def _received(self, message: Message) -> None:
+        if isinstance(message, Predict):
+            self._predict(message)
+        elif isinstance(message, Cancel):
+            self._cancel(message.id)
+        elif isinstance(message, Tune):
+            self._send(Tuned(message.id, self._lane.tune(message.tuning)))
+        elif isinstance(message, Hello):
+            self.peer = message.name
+            self._send(self._ready)
+            self.push_status()
+        else:
+            raise WireError(f"{type(message).__name__} is not for a host")
+
+    def _predict(self, predict: Predict) -> None:
+        deadline = None
+        if predict.timeout_seconds is not None:
+            deadline = time.monotonic() + predict.timeout_seconds
+        if predict.id in self._examples:
+            raise WireError(f"id {predict.id} is in flight already")
+        try:
+            self._examples[predict.id] = self._lane.submit(
+                predict.inputs, predict.parameters, deadline, self._settle(predict.id)
+            )
+        except Refused as refused:
+            self._send(
+                Refusal(predict.id, refused.code.value, refused.detail, refused.retry_after_seconds)
+            )
+        self._tell_others()
+
+    def _settle(self, id: int) -> Callable[[Outcome], None]:
+        def settle(outcome: Outcome) -> None:
+            del self._examples[id]
+            if isinstance(outcome, Answered):
+                self._send(Result(id, *outcome))
+            else:
+                self._send(Failure(id, *outcome))
+            self._tell_others()
+
+        return settle
+
+    def _cancel(self, id: int) -> None:
+        example = self._examples.pop(id, None)
+        if example is not None:
+            self._lane.abandon(example)
+            self._tell_others()
+
+    def _tell_others(self) -> None:
+        """Everybody's room changed with this; told soon, and together. One link alone knows."""
+        self._push_soon()
+        if len(self._links) > 1:
+            for link in self._links:
+                link._push_soon()
+
+    def _push_soon(self) -> None:
+        if self._push_timer is None and not self.closed.done():
+            loop = asyncio.get_running_loop()
+            self._push_timer = loop.call_later(STATUS_INTERVAL_SECONDS, self.push_status)
+
+    def _send(self, message: Result | Failure | Refusal | Status | Ready | Tuned | Drain) -> None:
+        assert self._transport is not None
+        if not self._transport.is_closing():
+            self._transport.writelines(message.encode())
+
+
+def _worth_a_message(before: Status, now: Status) -> bool:
+    if before._replace(seconds_per_example=0.0) != now._replace(seconds_per_example=0.0):
+        return True
+    change = abs(now.seconds_per_example - before.seconds_per_example)
+    return change > COST_CHANGE * before.seconds_per_example

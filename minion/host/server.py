@@ -1,0 +1,258 @@
+"""A minion's HTTP surface: enough to use it alone with curl, and the door for links.
+
+`/livez` the process answers; `/readyz` it should get traffic; `/status` who
+works here; `/metrics`; `PATCH /settings` tunes; `POST /infer` runs one example;
+`GET /link` with `Upgrade: demitasse/1` turns the connection into a link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from minion.host.lane import Failed, Lane, Outcome, Refused
+from minion.host.link import UPGRADE_TOKEN, HostLink
+from minion.host.metrics import host_metrics
+from minion.host.spec import ServiceSpec
+from wire.answers import unpack_answer
+from wire.errors import Code, WireError
+from wire.messages import Ready, Tuning
+from wire.tensor import DTYPES, Tensor
+
+#: What one example may take over HTTP; links have limits of their own.
+MAX_BODY_BYTES = 256 * 2**20
+
+SPEC = web.AppKey("spec", ServiceSpec)
+LANE = web.AppKey("lane", Lane)
+METRICS = web.AppKey("metrics", CollectorRegistry)
+LINKS: web.AppKey[set[HostLink]] = web.AppKey("links")
+
+#: Everything else that keeps an example from its answer is the minion's own doing.
+_STATUS = {
+    Code.QUEUE_FULL.value: 429,
+    Code.NOT_READY.value: 503,
+    Code.DRAINING.value: 503,
+    Code.DEADLINE_EXCEEDED.value: 504,
+}
+
+
+class SettingsChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A PATCH of the numbers that may change while the lane runs."""
+
+    queue_limit: int | None = None
+    max_batch_size: int | None = None
+    max_queue_delay_seconds: float | None = None
+
+
+class InferRequest(msgspec.Struct, frozen=True):
+    """One example: nested lists by input name."""
+
+    inputs: dict[str, Any]
+    parameters: dict[str, Any] = {}
+
+
+def create_app(spec: ServiceSpec, *, grace_seconds: float) -> web.Application:
+    """The host's application. Starting it starts the workers; stopping it drains the lane."""
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app[SPEC] = spec
+    links: set[HostLink] = set()
+    app[LINKS] = links
+
+    async def lane(app: web.Application) -> AsyncIterator[None]:
+        app[LANE] = Lane(spec)
+        app[METRICS] = host_metrics(app[LANE])
+        app[LANE].start()
+        yield
+        await app[LANE].stop()
+
+    async def drain(app: web.Application) -> None:
+        # aiohttp calls this when nobody can connect any more and before it closes connections.
+        await app[LANE].drain(grace_seconds)
+        for link in list(app[LINKS]):
+            link.close()
+
+    app.cleanup_ctx.append(lane)
+    app.on_shutdown.append(drain)
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/status", status)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_patch("/settings", tune)
+    app.router.add_post("/infer", infer)
+    app.router.add_get("/link", link)
+    return app
+
+
+async def livez(request: web.Request) -> web.Response:
+    return web.Response(text="alive\n")
+
+
+async def readyz(request: web.Request) -> web.Response:
+    if request.app[LANE].ready:
+        return web.Response(text="ready\n")
+    return web.Response(text="not ready\n", status=503)
+
+
+async def status(request: web.Request) -> web.Response:
+    spec, lane = request.app[SPEC], request.app[LANE]
+    return _json(
+        {
+            "model": spec.model,
+            "version": spec.version,
+            "replica": spec.replica,
+            "ready": lane.ready,
+            "draining": lane.draining,
+            "occupied": lane.bouncer.occupied,
+            "queued": lane.queued,
+            "settings": _settings(lane.tuning),
+            "workers": [
+                {"pid": worker.pid, "state": worker.state.value} for worker in lane.keeper.workers
+            ],
+            "worker_ends": lane.keeper.restarts,
+            "last_failure": lane.keeper.last_failure,
+        }
+    )
+
+
+async def metrics(request: web.Request) -> web.Response:
+    body = generate_latest(request.app[METRICS])
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def tune(request: web.Request) -> web.Response:
+    lane = request.app[LANE]
+    try:
+        change = msgspec.json.decode(await request.read(), type=SettingsChange)
+        tuning = _changed(lane.tuning, change)
+    except (msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
+        return _problem(400, "invalid-settings", str(error))
+    return _json(_settings(lane.tune(tuning)))
+
+
+async def infer(request: web.Request) -> web.Response:
+    try:
+        body = msgspec.json.decode(await request.read(), type=InferRequest)
+        inputs = _tensors(body.inputs, request.app[SPEC])
+    except (msgspec.ValidationError, msgspec.DecodeError, WireError, ValueError) as error:
+        return _problem(400, "invalid-request", str(error))
+    try:
+        outcome = await run_one(request.app[LANE], inputs, body.parameters)
+    except Refused as refused:
+        return _problem(
+            _STATUS.get(refused.code.value, 422),
+            refused.code.value,
+            refused.detail,
+            refused.retry_after_seconds,
+        )
+    if isinstance(outcome, Failed):
+        fallback = 422 if outcome.invalid_input else 500
+        return _problem(_STATUS.get(outcome.code, fallback), outcome.code, outcome.detail)
+    return _json(
+        {
+            "output": unpack_answer(outcome.answer),
+            "batch_size": outcome.batch_size,
+            "timeline_ms": {
+                "queue": round(outcome.queue_seconds * 1000, 3),
+                "predict": round(outcome.predict_seconds * 1000, 3),
+            },
+        }
+    )
+
+
+async def run_one(
+    lane: Lane, inputs: Mapping[str, Tensor], parameters: Mapping[str, Any]
+) -> Outcome:
+    """Submits one example and waits for its outcome; abandons it when the caller is cancelled.
+
+    Raises:
+        Refused: it was not let in.
+    """
+    outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    example = lane.submit(inputs, parameters, None, outcome.set_result)
+    try:
+        return await outcome
+    except asyncio.CancelledError:
+        lane.abandon(example)
+        raise
+
+
+async def link(request: web.Request) -> web.StreamResponse:
+    """Hands the connection over to a HostLink and waits for its end."""
+    if request.headers.get("Upgrade") != UPGRADE_TOKEN:
+        return _problem(426, "upgrade-required", f"this path speaks {UPGRADE_TOKEN} only")
+    spec, app = request.app[SPEC], request.app
+    response = web.StreamResponse(status=101)
+    response.headers["Upgrade"] = UPGRADE_TOKEN
+    response.headers["Connection"] = "Upgrade"
+    await response.prepare(request)
+    transport = cast(asyncio.Transport, request.transport)  # uvloop's is no subclass
+    ready = Ready(spec.model, spec.version, spec.replica, spec.epoch)
+    host_link = HostLink(app[LANE], ready, app[LINKS])
+    transport.set_protocol(host_link)
+    host_link.connection_made(transport)
+    await host_link.closed
+    return response
+
+
+def _tensors(inputs: Mapping[str, Any], spec: ServiceSpec) -> dict[str, Tensor]:
+    tensors = {}
+    for name, value in inputs.items():
+        declared = spec.inputs.get(name)
+        if declared is None:
+            raise WireError(f"unknown input {name!r}, expected {sorted(spec.inputs)}")
+        tensors[name] = Tensor.from_array(np.array(value, DTYPES[declared.dtype]))
+    return tensors
+
+
+def _changed(tuning: Tuning, change: SettingsChange) -> Tuning:
+    changed = Tuning(
+        tuning.queue_limit if change.queue_limit is None else change.queue_limit,
+        tuning.max_batch_size if change.max_batch_size is None else change.max_batch_size,
+        tuning.max_queue_delay_seconds
+        if change.max_queue_delay_seconds is None
+        else change.max_queue_delay_seconds,
+        tuning.revision,
+    )
+    if changed.queue_limit < 1 or changed.max_batch_size < 1:
+        raise ValueError("queue_limit and max_batch_size are at least 1")
+    if not 0 <= changed.max_queue_delay_seconds <= 60:
+        raise ValueError("max_queue_delay_seconds is from 0 to 60")
+    return changed
+
+
+def _settings(tuning: Tuning) -> dict[str, Any]:
+    return {key: value for key, value in tuning._asdict().items() if key != "revision"}
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    body = msgspec.json.encode(value, enc_hook=_plain)
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+def _plain(value: object) -> object:
+    """An array in an answer, as nested lists."""
+    if isinstance(value, Tensor):
+        return value.array().tolist()
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def _problem(
+    status: int, code: str, detail: str, retry_after_seconds: float | None = None
+) -> web.Response:
+    body: dict[str, Any] = {"type": "about:blank", "status": status, "code": code, "detail": detail}
+    headers = {}
+    if retry_after_seconds is not None and status in (429, 503):
+        body["retry_after"] = retry_after_seconds
+        headers["Retry-After"] = str(max(1, -int(-retry_after_seconds // 1)))
+    return web.Response(
+        body=msgspec.json.encode(body),
+        status=status,
+        headers=headers,
+        content_type="application/problem+json",
+    )

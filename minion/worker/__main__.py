@@ -1,0 +1,108 @@
+"""`python -m minion.worker --socket FD --arena FD`: one worker process.
+
+Blocking and single-threaded on purpose: the model owns this process. The host
+started it, and end-of-file from the host ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import mmap
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Iterator, Union
+
+from minion.model import LoadContext
+from minion.worker.loader import LoadError, find_model
+from minion.worker.session import Session, zeros
+from wire.area import Area, halves
+from wire.errors import Code
+from wire.frames import FrameReader
+from wire.messages import BatchFailure, Load, Loaded, Message, Run, decode
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_READ_BYTES = 256 * 1024
+
+
+def main() -> int:
+    arguments = _arguments()
+    _die_with_the_host()
+    connection = socket.socket(fileno=arguments.socket)
+    messages = _messages(connection)
+    load = next(messages, None)
+    if not isinstance(load, Load):
+        return 1
+    session = _load(load, arguments.arena, connection)
+    if session is None:
+        return 1
+    for message in messages:
+        if isinstance(message, Run):
+            _send(connection, session.run(message))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="minion.worker")
+    parser.add_argument("--socket", type=int, required=True, help="descriptor of the socket pair")
+    parser.add_argument("--arena", type=int, required=True, help="descriptor of the shared memory")
+    return parser.parse_args()
+
+
+def _load(load: Load, arena: int, connection: socket.socket) -> Union[Session, None]:
+    """Loads and warms up; tells the host how that went."""
+    started = time.perf_counter()
+    try:
+        model = find_model(Path(load.directory), load.entry)()
+        model.load(
+            LoadContext(
+                Path(load.directory), load.device, load.threads, load.max_batch_size, load.options
+            )
+        )
+        loaded = time.perf_counter()
+        model.warmup(zeros(load.inputs))
+    except Exception as error:
+        traceback.print_exc()
+        detail = str(error) if isinstance(error, LoadError) else type(error).__name__
+        _send(connection, BatchFailure(0, Code.NOT_READY.value, detail))
+        return None
+    # What was allocated while loading stays: no later collection needs to walk it.
+    gc.collect()
+    gc.freeze()
+    incoming, outgoing = halves(memoryview(mmap.mmap(arena, load.arena_bytes)))
+    warm = time.perf_counter()
+    _send(connection, Loaded(os.getpid(), loaded - started, warm - loaded))
+    return Session(model, incoming=Area(incoming), outgoing=Area(outgoing))
+
+
+def _messages(connection: socket.socket) -> Iterator[Message]:
+    reader = FrameReader()
+    while True:
+        data = connection.recv(_READ_BYTES)
+        if not data:
+            return
+        for frame in reader.feed(data):
+            yield decode(frame)
+
+
+def _send(connection: socket.socket, message: Message) -> None:
+    for buffer in message.encode():
+        connection.sendall(buffer)
+
+
+def _die_with_the_host() -> None:
+    """No orphan survives its host, not even one that is busy and never reads its socket."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:
+            raise SystemExit("the host is gone")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""A model's answer as bytes: msgpack, with arrays taken out and named by number.
+
+The worker packs, hosts pass on, the coordinator unpacks; both ends meet here.
+Answers carry JSON values only: NaN, infinities, lone surrogates and unknown
+types are refused where the answer is made, so that nobody further on has to
+look for them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, List, Tuple
+
+import msgpack
+import numpy as np
+
+from wire.errors import WireError
+from wire.messages import Answer
+from wire.tensor import DTYPES, Tensor
+
+TENSOR_EXTENSION = 1
+MAX_DEPTH = 32  # far above what a person would design, far below the recursion limit
+
+
+def pack_answer(value: Any) -> Tuple[bytes, List[np.ndarray]]:
+    """The answer as msgpack, and the arrays that its placeholders number.
+
+    Raises:
+        WireError: not a mapping, or something in it is not a JSON value; the
+            text names the place, such as `tags[0].score`.
+    """
+    if not hasattr(value, "keys"):
+        raise WireError(f"the answer is {type(value).__name__}, expected a mapping")
+    arrays: List[np.ndarray] = []
+    plain = _plain(value, arrays, "", 0)
+    return msgpack.packb(plain), arrays
+
+
+def unpack_answer(answer: Answer) -> Any:
+    """The answer with a `Tensor` wherever the model had an array.
+
+    Raises:
+        WireError: not what `pack_answer` makes.
+    """
+    tensors = answer.tensors
+
+    def placeholder(code: int, data: bytes) -> Tensor:
+        index = int.from_bytes(data, "little")
+        if code != TENSOR_EXTENSION or index >= len(tensors):
+            raise WireError("a placeholder stands for no tensor")
+        return tensors[index]
+
+    try:
+        return msgpack.unpackb(answer.packed, ext_hook=placeholder)
+    except WireError:
+        raise
+    except Exception as error:  # msgpack raises half a dozen kinds, RecursionError among them
+        raise WireError(f"the answer is not msgpack: {type(error).__name__}") from error
+
+
+def _plain(value: Any, arrays: List[np.ndarray], place: str, depth: int) -> Any:
+    kind = type(value)
+    if kind is str:
+        return _text(value, place)
+    if kind is float:
+        return _finite(value, place)
+    if value is None or kind in (bool, int):
+        return _integer(value, place)
+    if depth == MAX_DEPTH:
+        raise WireError(f"{place} is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, np.ndarray):
+        return _placeholder(value, arrays, place)
+    if isinstance(value, np.generic):
+        return _plain(value.item(), arrays, place, depth + 1)
+    if hasattr(value, "keys"):
+        return {
+            _key(key, place): _plain(
+                value[key], arrays, f"{place}.{key}" if place else str(key), depth + 1
+            )
+            for key in value
+        }
+    if isinstance(value, (list, tuple)):
+        return [
+            _plain(item, arrays, f"{place}[{index}]", depth + 1) for index, item in enumerate(value)
+        ]
+    raise WireError(f"{place} is {kind.__name__}, which is not a JSON value")
+
+
+def _key(key: Any, place: str) -> str:
+    if not isinstance(key, str):
+        raise WireError(f"{place or 'the answer'} has a key that is not a string")
+    return _text(key, place)
+
+
+def _text(value: str, place: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise WireError(f"{place} is not valid Unicode") from error
+    return value
+
+
+def _finite(value: float, place: str) -> float:
+    if not math.isfinite(value):
+        raise WireError(f"{place} is {value}, which JSON cannot carry")
+    return value
+
+
+def _integer(value: Any, place: str) -> Any:
+    if value is not None and not -(2**63) <= value < 2**63:
+        raise WireError(f"{place} does not fit into 64 bits")
+    return value
+
+
+def _placeholder(array: np.ndarray, arrays: List[np.ndarray], place: str) -> msgpack.ExtType:
+    if array.dtype.newbyteorder("<") not in DTYPES.values():
+        raise WireError(f"{place} has dtype {array.dtype}, which does not travel")
+    if array.dtype.kind == "f" and not _all_finite(array):
+        raise WireError(f"{place} holds NaN or infinity, which JSON cannot carry")
+    index = len(arrays)
+    arrays.append(array)
+    return msgpack.ExtType(TENSOR_EXTENSION, index.to_bytes(4 if index > 255 else 1, "little"))
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    return bool(np.isfinite(array).all())

@@ -1,0 +1,85 @@
+"""Tensors in a stretch of memory that two processes share.
+
+An `Area` places arrays one behind another and says where, in a `TensorRef`;
+the area on the other side turns that reference into a view. Pure placement
+over a buffer that somebody else mapped. One side places, the other only looks,
+and `reset` is called by the side that places once nobody looks any more.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from wire.errors import WireError
+from wire.messages import TensorRef
+from wire.tensor import DTYPES, Tensor, byte_size
+
+#: Cache line, and what vector instructions and oneDNN like best.
+ALIGNMENT = 64
+
+
+class Area:
+    """A bump allocator over `memory`."""
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+        self._used = 0
+
+    def reset(self) -> None:
+        """Everything placed so far may be overwritten from now on."""
+        self._used = 0
+
+    def reserve(self, dtype: str, shape: Tuple[int, ...]) -> Optional[TensorRef]:
+        """Room for one tensor, or None where it does not fit any more."""
+        size = byte_size(dtype, shape)
+        start = self._used
+        if start + size > len(self._memory):
+            return None
+        self._used = start + size + -size % ALIGNMENT
+        return TensorRef(dtype, shape, start, False)
+
+    def view(self, ref: TensorRef) -> np.ndarray:
+        """The tensor at `ref`, over the shared memory itself.
+
+        Raises:
+            WireError: it does not lie in this area.
+        """
+        if ref.offset + byte_size(ref.dtype, ref.shape) > len(self._memory):
+            raise WireError("a tensor lies outside the shared memory")
+        count = 1
+        for dimension in ref.shape:
+            count *= dimension
+        array = np.frombuffer(self._memory, DTYPES[ref.dtype], count, ref.offset)
+        return array.reshape(ref.shape)
+
+    def stack(self, tensors: Sequence[Tensor]) -> Optional[TensorRef]:
+        """Copies tensors of equal dtype and shape side by side, as one with a batch axis."""
+        first = tensors[0]
+        ref = self.reserve(first.dtype, (len(tensors), *first.shape))
+        if ref is None:
+            return None
+        size = len(first.data)
+        position = ref.offset
+        for tensor in tensors:
+            self._memory[position : position + size] = tensor.data
+            position += size
+        return ref
+
+    def bytes_at(self, ref: TensorRef) -> Tensor:
+        """A copy of the tensor at `ref`, owned by the caller.
+
+        Raises:
+            WireError: as `view`.
+        """
+        end = ref.offset + byte_size(ref.dtype, ref.shape)
+        if end > len(self._memory):
+            raise WireError("a tensor lies outside the shared memory")
+        return Tensor(ref.dtype, ref.shape, bytes(self._memory[ref.offset : end]))
+
+
+def halves(memory: memoryview) -> List[memoryview]:
+    """The part that the host writes and the part that the worker writes."""
+    middle = len(memory) // 2
+    return [memory[:middle], memory[middle:]]
