@@ -1,0 +1,379 @@
+"""Everything that can go wrong with a request, as one tree.
+
+DemitasseError
+├── CallerError                      as it stands, this request will not succeed
+│   ├── BadRequest
+│   │   ├── EmptyBody                empty-body
+│   │   ├── InvalidJson              invalid-json
+│   │   ├── InvalidMsgpack           invalid-msgpack
+│   │   ├── InvalidMultipart         invalid-multipart
+│   │   ├── InvalidBase64            invalid-base64
+│   │   ├── InvalidEncodedBody       invalid-encoded-body
+│   │   ├── InvalidBody              invalid-body
+│   │   └── InvalidParameter         invalid-parameter
+│   ├── NotFound
+│   │   ├── UnknownRoute             unknown-route
+│   │   ├── UnknownModel             unknown-model
+│   │   ├── UnknownVersion           unknown-version
+│   │   ├── UnknownAlias             unknown-alias
+│   │   └── VersionNotServed         version-not-served
+│   ├── MethodNotAllowed             method-not-allowed
+│   ├── BodyTimeout                  body-timeout
+│   ├── Conflict                     conflict
+│   ├── PayloadTooLarge              payload-too-large
+│   │   └── TooManyImages            too-many-images
+│   ├── UnsupportedMediaType         unsupported-media-type
+│   ├── UnsupportedContentEncoding   unsupported-content-encoding
+│   ├── UnsupportedExpectation       unsupported-expectation
+│   └── InvalidInput                 invalid-input, or the model's own code (image-damaged, ...)
+│       ├── InputMismatch            input-mismatch
+│       ├── MissingInput             missing-input
+│       └── UnknownInput             unknown-input
+├── Overloaded                       nothing is wrong with the request: send it again later
+│   ├── QueueFull                    queue-full
+│   ├── NotServing                   not-serving
+│   └── Draining                     draining
+├── ModelFailure                     the model was asked and did not manage
+│   ├── ModelError                   model-error
+│   ├── InvalidOutput                invalid-output
+│   ├── WorkerCrashed                worker-crashed
+│   └── PredictTimeout               predict-timeout
+├── DeadlineExceeded                 deadline-exceeded
+├── Cancelled                        cancelled
+└── Internal                         internal-error
+
+Each leaf has a stable `code`, a one-line docstring that is its default text,
+and says whether sending the same request again can help. Status numbers are
+not here: `http/middleware` has the one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from wire.errors import Code
+
+
+class DemitasseError(Exception):
+    """Something went wrong."""
+
+    code: str = "internal-error"
+    title: ClassVar[str] = "Something went wrong."
+    retryable: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        if cls.__doc__:
+            cls.title = cls.__doc__.partition("\n")[0]
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        field: str | None = None,
+        retry_after: float | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            detail: what happened this time; the class's own line where there is nothing to add.
+            field: which part of the request is at fault, such as `inputs.image` or `timeout`.
+            retry_after: seconds after which trying again makes sense.
+            members: more for programs, such as `available`; JSON values.
+        """
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.field = field
+        self.retry_after = retry_after
+        self.members = members or {}
+
+
+class CallerError(DemitasseError):
+    """As it stands, this request will not succeed."""
+
+
+class BadRequest(CallerError):
+    """The request cannot be understood."""
+
+    code = "bad-request"
+
+
+class EmptyBody(BadRequest):
+    """The body is empty."""
+
+    code = "empty-body"
+
+
+class InvalidJson(BadRequest):
+    """The body is not valid JSON."""
+
+    code = "invalid-json"
+
+
+class InvalidMsgpack(BadRequest):
+    """The body is not valid MessagePack."""
+
+    code = "invalid-msgpack"
+
+
+class InvalidMultipart(BadRequest):
+    """The body is not valid multipart/form-data."""
+
+    code = "invalid-multipart"
+
+
+class InvalidBase64(BadRequest):
+    """A value that should be base64 is not."""
+
+    code = "invalid-base64"
+
+
+class InvalidEncodedBody(BadRequest):
+    """The body does not decode as its Content-Encoding or Transfer-Encoding says."""
+
+    code = "invalid-encoded-body"
+
+
+class InvalidBody(BadRequest):
+    """The body is well-formed, but not what this route expects."""
+
+    code = "invalid-body"
+
+
+class InvalidParameter(BadRequest):
+    """A parameter in the query, the path or a header has a value that is not accepted."""
+
+    code = "invalid-parameter"
+
+
+class NotFound(CallerError):
+    """There is nothing of this name."""
+
+    code = "not-found"
+
+
+class UnknownRoute(NotFound):
+    """There is no such route."""
+
+    code = "unknown-route"
+
+
+class UnknownModel(NotFound):
+    """There is no model of this name."""
+
+    code = "unknown-model"
+
+
+class UnknownVersion(NotFound):
+    """This model has no such version."""
+
+    code = "unknown-version"
+
+
+class UnknownAlias(NotFound):
+    """This model has no such alias."""
+
+    code = "unknown-alias"
+
+
+class VersionNotServed(NotFound):
+    """This version is published, but not served."""
+
+    code = "version-not-served"
+
+
+class MethodNotAllowed(CallerError):
+    """This route does not answer to that method."""
+
+    code = "method-not-allowed"
+
+
+class BodyTimeout(CallerError):
+    """The body did not arrive in time."""
+
+    code = "body-timeout"
+    retryable = True
+
+
+class Conflict(CallerError):
+    """The state of things does not permit this change."""
+
+    code = "conflict"
+
+
+class PayloadTooLarge(CallerError):
+    """The body, or a part of it, is larger than is accepted."""
+
+    code = "payload-too-large"
+
+
+class TooManyImages(PayloadTooLarge):
+    """The request holds more images than are accepted at once."""
+
+    code = "too-many-images"
+
+
+class UnsupportedMediaType(CallerError):
+    """This content type is not accepted here."""
+
+    code = "unsupported-media-type"
+
+
+class UnsupportedContentEncoding(CallerError):
+    """This content encoding is not accepted."""
+
+    code = "unsupported-content-encoding"
+
+
+class UnsupportedExpectation(CallerError):
+    """The only expectation that is understood is 100-continue."""
+
+    code = "unsupported-expectation"
+
+
+class InvalidInput(CallerError):
+    """The model cannot work with this input."""
+
+    code = "invalid-input"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        code: str | None = None,
+        field: str | None = None,
+        retry_after: float | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            code: the model's own word for what is wrong, such as `image-damaged`.
+        """
+        super().__init__(detail, field=field, retry_after=retry_after, members=members)
+        if code is not None:
+            self.code = code
+
+
+class InputMismatch(InvalidInput):
+    """An input has another dtype or shape than the model declares."""
+
+    code = "input-mismatch"
+
+
+class MissingInput(InvalidInput):
+    """An input that the model declares is missing."""
+
+    code = "missing-input"
+
+
+class UnknownInput(InvalidInput):
+    """The model declares no input of this name."""
+
+    code = "unknown-input"
+
+
+class Overloaded(DemitasseError):
+    """There is no room now; the request itself is fine."""
+
+    code = "overloaded"
+    retryable = True
+
+
+class QueueFull(Overloaded):
+    """The lane of this model has reached its queue limit."""
+
+    code = "queue-full"
+
+
+class NotServing(Overloaded):
+    """No replica of this model version is ready."""
+
+    code = "not-serving"
+
+
+class Draining(Overloaded):
+    """This replica finishes what it has and accepts nothing new."""
+
+    code = "draining"
+
+
+class ModelFailure(DemitasseError):
+    """The model did not manage to answer."""
+
+    code = "model-failure"
+
+
+class ModelError(ModelFailure):
+    """The model raised an exception."""
+
+    code = "model-error"
+
+
+class InvalidOutput(ModelFailure):
+    """The model's answer is not what it declares."""
+
+    code = "invalid-output"
+
+
+class WorkerCrashed(ModelFailure):
+    """The model's process ended while it was working on this example."""
+
+    code = "worker-crashed"
+
+
+class PredictTimeout(ModelFailure):
+    """The model took longer than its predict timeout."""
+
+    code = "predict-timeout"
+
+
+class DeadlineExceeded(DemitasseError):
+    """The answer was not ready within the request's timeout."""
+
+    code = "deadline-exceeded"
+    retryable = True
+
+
+class Cancelled(DemitasseError):
+    """The work was called off before it was done."""
+
+    code = "cancelled"
+    retryable = True
+
+
+class Internal(DemitasseError):
+    """Something went wrong on our side."""
+
+    code = "internal-error"
+
+
+_FROM_WIRE: dict[str, type[DemitasseError]] = {
+    Code.QUEUE_FULL.value: QueueFull,
+    Code.DRAINING.value: Draining,
+    Code.NOT_READY.value: NotServing,
+    Code.INVALID_INPUT.value: InvalidInput,
+    Code.MODEL_ERROR.value: ModelError,
+    Code.INVALID_OUTPUT.value: InvalidOutput,
+    Code.WORKER_CRASHED.value: WorkerCrashed,
+    Code.PREDICT_TIMEOUT.value: PredictTimeout,
+    Code.DEADLINE_EXCEEDED.value: DeadlineExceeded,
+    Code.CANCELLED.value: Cancelled,
+}
+
+
+def from_wire(
+    code: str, detail: str, retry_after: float | None = None, *, invalid_input: bool = False
+) -> DemitasseError:
+    """The error that a code from another process stands for.
+
+    Args:
+        code: one of `wire.errors.Code`, or the model's own word.
+        invalid_input: the model called its input invalid, so that `code` may be any word.
+            The image tier's `image-*` codes are known without it.
+    """
+    kind = _FROM_WIRE.get(code)
+    if kind is not None:
+        return kind(detail, retry_after=retry_after)
+    if invalid_input or code.startswith("image-"):
+        return InvalidInput(detail, code=code)
+    return Internal(f"a minion answered with the unknown code {code!r}")

@@ -1,0 +1,118 @@
+"""A body's bytes, under limits, from the moment somebody wants them.
+
+Nothing is read, and no `100 Continue` sent, before `read_body` is called: the
+handler has taken its ticket by then. Sizes are counted as bytes arrive, so an
+announced length costs nothing. Knows no format: that is `payloads`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from aiohttp import StreamReader, hdrs, web
+
+from coordinator.errors import (
+    BodyTimeout,
+    EmptyBody,
+    InvalidEncodedBody,
+    PayloadTooLarge,
+    UnsupportedContentEncoding,
+    UnsupportedExpectation,
+)
+
+#: What aiohttp's parser decodes with nothing but the standard library. It hands
+#: anything else through as it came, and several encodings at once too.
+CONTENT_ENCODINGS = ("gzip", "deflate", "identity")
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadLimits:
+    """How much of a body is accepted; the values come from the configuration."""
+
+    max_body_bytes: int
+    max_image_bytes: int
+    max_images: int
+    max_parts: int
+    body_timeout: float
+    """Seconds that a body may take from the first byte read to the last."""
+
+
+async def defer_continue(request: web.Request) -> None:
+    """The `expect_handler` of every route with a body: answer later, in `read_body`.
+
+    aiohttp's own sends `100 Continue` before the handler runs, and so invites
+    an upload that may then be refused.
+    """
+
+
+async def read_body(request: web.Request, max_bytes: int, max_seconds: float) -> bytes:
+    """All of the body, decoded as its Content-Encoding says.
+
+    Args:
+        max_bytes: above this many bytes, announced or arrived, compressed or not, it is refused.
+        max_seconds: for the whole of it, from the first byte read.
+
+    Raises:
+        PayloadTooLarge, EmptyBody, BodyTimeout, InvalidEncodedBody,
+        UnsupportedContentEncoding, UnsupportedExpectation.
+    """
+    headers = request.headers
+    if hdrs.CONTENT_ENCODING in headers:
+        _check_encodings(headers.getall(hdrs.CONTENT_ENCODING))
+    announced = request.content_length
+    if announced is not None and announced > max_bytes:
+        raise PayloadTooLarge(f"the body has {announced} bytes, at most {max_bytes} are accepted")
+    content = request.content
+    try:
+        if content.is_eof() and hdrs.CONTENT_ENCODING not in headers:
+            body = content.read_nowait()  # a small body came with its head: nothing to wait for
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
+        else:
+            await _send_continue(request)
+            async with asyncio.timeout(max_seconds):
+                body = await _collect(content, max_bytes)
+    except TimeoutError as error:
+        raise BodyTimeout(f"the body took longer than {max_seconds:g} s to arrive") from error
+    except web.RequestPayloadError as error:
+        raise InvalidEncodedBody(f"the body cannot be decoded: {error}") from error
+    if not body:
+        raise EmptyBody
+    return body
+
+
+async def _collect(content: StreamReader, max_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await content.readany():
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _send_continue(request: web.Request) -> None:
+    expectation = request.headers.get(hdrs.EXPECT)
+    if expectation is None:
+        return
+    if expectation.lower() != "100-continue":
+        raise UnsupportedExpectation(field="Expect")
+    if request.version >= (1, 1):  # RFC 9110, 10.1.1: an HTTP/1.0 client is not told
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # these bytes are no part of the answer
+
+
+def _too_large(max_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body has more than the {max_bytes} bytes that are accepted")
+
+
+def _check_encodings(values: list[str]) -> None:
+    if len(values) > 1 or values[0].strip().lower() not in CONTENT_ENCODINGS:
+        raise UnsupportedContentEncoding(
+            f"Content-Encoding {', '.join(values)!r} is not accepted; "
+            f"accepted is one of {', '.join(CONTENT_ENCODINGS)}",
+            field="Content-Encoding",
+            members={"accepted": list(CONTENT_ENCODINGS)},
+        )

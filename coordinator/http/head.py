@@ -1,0 +1,92 @@
+"""What a request's query and head ask for: which models, which of them must answer, how long.
+
+Read before anything is admitted and long before the body. Knows the form of a
+model reference from `router`, and nothing of what there is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aiohttp import web
+
+from coordinator.errors import InvalidParameter
+from coordinator.router import ModelRef, parse_ref
+
+TIMEOUT_HEADER = "Demitasse-Timeout"
+
+
+class Timeouts(NamedTuple):
+    """Seconds that a request gets where it does not say, and at most."""
+
+    default: float
+    maximum: float
+
+
+class Wanted(NamedTuple):
+    """What the head of a request for `/analyze` asks for."""
+
+    models: tuple[ModelRef, ...]
+    """Empty: the models that are marked for `/analyze`."""
+    require: tuple[str, ...]
+    """Names of models without whose answer the whole request fails."""
+    timeout: float
+
+
+def wanted_refs(request: web.Request, timeouts: Timeouts) -> Wanted:
+    """Models, required models and timeout, from the query and the head.
+
+    Raises:
+        InvalidParameter: naming the parameter.
+    """
+    query = request.query
+    models = tuple(parse_ref(text) for text in _listed(query.getall("models", ())))
+    require = tuple(_listed(query.getall("require", ())))
+    for unknown in query.keys() - {"models", "require", "timeout"}:
+        raise InvalidParameter(
+            f"there is no parameter {unknown!r}; there are models, require and timeout",
+            field=unknown,
+        )
+    names = {ref.name for ref in models}
+    for name in require:
+        if models and name not in names:
+            raise InvalidParameter(
+                f"require names {name!r}, which is not among models", field="require"
+            )
+    return Wanted(models, require, read_timeout(request, timeouts))
+
+
+def read_timeout(request: web.Request, timeouts: Timeouts) -> float:
+    """Seconds from `timeout` in the query, else from the header, else the default.
+
+    Raises:
+        InvalidParameter: not a number above zero, or above the maximum.
+    """
+    field, text = "timeout", request.query.get("timeout") if request.query_string else None
+    if text is None:
+        field, text = TIMEOUT_HEADER, request.headers.get(TIMEOUT_HEADER)
+        if text is None:
+            return timeouts.default
+    seconds = _seconds(text)
+    if not 0 < seconds <= timeouts.maximum:
+        raise InvalidParameter(
+            f"{text!r} is not a number of seconds above 0 and up to {timeouts.maximum:g}",
+            field=field,
+        )
+    return seconds
+
+
+def _listed(values: Sequence[str]) -> dict[str, None]:
+    """Comma-separated values of one or several parameters, each once, in order."""
+    return dict.fromkeys(item.strip() for value in values for item in value.split(","))
+
+
+def _seconds(text: str) -> float:
+    if "_" in text or not text.isascii():  # float() takes 1_000 and Arabic digits
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,17 @@
+"""The typed keys under which a request and the application keep what belongs to the edge.
+
+A room that `app.py` introduces brings its own `AppKey` beside its class; here
+are only those that the edge itself sets and reads.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from coordinator.http.body import PayloadLimits
+
+#: Set by the middleware before any handler runs.
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+
+#: How large a body may be; set by `app.py` from the configuration.
+LIMITS: web.AppKey[PayloadLimits] = web.AppKey("limits", PayloadLimits)

@@ -1,0 +1,275 @@
+"""A request's body as values: photos, or the inputs of one model.
+
+Every accepted format ends here; what does not fit is a `CallerError` that
+names the place. Knows formats and limits, and no model, queue or pixel.
+Handlers find all they need of bodies here: limits, readers, the writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+import msgspec
+from aiohttp import web
+
+from coordinator.errors import (
+    InvalidBase64,
+    InvalidBody,
+    InvalidJson,
+    InvalidMsgpack,
+    MissingInput,
+    PayloadTooLarge,
+    TooManyImages,
+    UnknownInput,
+    UnsupportedMediaType,
+)
+from coordinator.http import multipart, tensors
+from coordinator.http.answers import write_answer
+from coordinator.http.body import PayloadLimits, defer_continue, read_body
+from coordinator.http.head import Timeouts, Wanted, read_timeout, wanted_refs
+from wire.tensor import Buffer, Tensor, TensorSpec
+
+__all__ = [
+    "InferInputs",
+    "PayloadLimits",
+    "Photo",
+    "Timeouts",
+    "Wanted",
+    "defer_continue",
+    "read_inputs",
+    "read_photos",
+    "read_timeout",
+    "wanted_refs",
+    "write_answer",
+]
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+MULTIPART = "multipart/form-data"
+BYTES = "application/octet-stream"
+IMAGES = "image/*"
+PHOTO_FIELDS = ("image", "images", "file")
+
+
+class Photo(NamedTuple):
+    """One image file as it was sent; `data` may be a view of the body."""
+
+    name: str | None
+    data: Buffer
+
+
+class InferInputs(NamedTuple):
+    """One example for one model: its tensors, or the photo from which the image tier makes one."""
+
+    inputs: dict[str, Tensor]
+    parameters: dict[str, Any]
+    photo: Photo | None
+
+
+class _NamedImage(msgspec.Struct, forbid_unknown_fields=True):
+    data: bytes
+    name: str | None = None
+
+
+class _PhotoBody(msgspec.Struct, forbid_unknown_fields=True):
+    image: bytes | _NamedImage | msgspec.UnsetType = msgspec.UNSET
+    images: list[bytes | _NamedImage] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _InferBody(msgspec.Struct, forbid_unknown_fields=True):
+    inputs: dict[str, Any]
+    parameters: dict[str, Any] = {}
+
+
+_PHOTOS_JSON = msgspec.json.Decoder(_PhotoBody)
+_PHOTOS_MSGPACK = msgspec.msgpack.Decoder(_PhotoBody)
+_INFER_JSON = msgspec.json.Decoder(_InferBody)
+_INFER_MSGPACK = msgspec.msgpack.Decoder(_InferBody)
+
+
+async def read_photos(request: web.Request, limits: PayloadLimits) -> list[Photo]:
+    """The photos of a request for `/analyze`: at least one.
+
+    Raises:
+        CallerError: with the code and field of what is wrong.
+    """
+    media_type = request.content_type
+    if media_type == MULTIPART:
+        photos = _form_photos(await _form(request, limits))
+    elif media_type == JSON:
+        photos = _listed_photos(_decode(_PHOTOS_JSON, await _body(request, limits), InvalidJson))
+    elif _is_msgpack(media_type):
+        body = await _body(request, limits)
+        photos = _listed_photos(_decode(_PHOTOS_MSGPACK, body, InvalidMsgpack))
+    elif media_type.startswith("image/") or media_type == BYTES:
+        return [await _raw_photo(request, limits)]
+    else:
+        raise _unsupported(request, IMAGES, BYTES, MULTIPART, JSON, MSGPACK)
+    return _checked(photos, limits)
+
+
+async def _body(request: web.Request, limits: PayloadLimits) -> bytes:
+    return await read_body(request, limits.max_body_bytes, limits.body_timeout)
+
+
+async def _raw_photo(request: web.Request, limits: PayloadLimits) -> Photo:
+    return Photo(None, await read_body(request, limits.max_image_bytes, limits.body_timeout))
+
+
+async def _form(request: web.Request, limits: PayloadLimits) -> list[multipart.Part]:
+    boundary = multipart.boundary_of(request.headers["Content-Type"])
+    return multipart.split(await _body(request, limits), boundary, max_parts=limits.max_parts)
+
+
+def _form_photos(parts: list[multipart.Part]) -> list[Photo]:
+    for part in parts:
+        if part.filename is None and part.name not in PHOTO_FIELDS:
+            raise InvalidBody(
+                "a form field that is no file; models, require and timeout belong into the query",
+                field=part.name,
+            )
+    return [Photo(part.filename, part.data) for part in parts]
+
+
+def _listed_photos(body: _PhotoBody) -> list[Photo]:
+    if (body.image is msgspec.UNSET) == (body.images is msgspec.UNSET):
+        raise InvalidBody("the body must have either `image` or `images`")
+    listed = [body.image] if body.images is msgspec.UNSET else body.images
+    return [
+        Photo(item.name, item.data) if isinstance(item, _NamedImage) else Photo(None, item)
+        for item in listed
+        if item is not msgspec.UNSET
+    ]
+
+
+def _checked(photos: list[Photo], limits: PayloadLimits) -> list[Photo]:
+    if not photos:
+        raise InvalidBody("the body holds no image", field="images")
+    if len(photos) > limits.max_images:
+        raise TooManyImages(
+            f"{len(photos)} images, at most {limits.max_images} are accepted at once",
+            field="images",
+        )
+    for index, photo in enumerate(photos):
+        if len(photo.data) > limits.max_image_bytes:
+            raise PayloadTooLarge(
+                f"an image has {len(photo.data)} bytes, "
+                f"at most {limits.max_image_bytes} are accepted",
+                field=f"images[{index}]",
+            )
+    return photos
+
+
+async def read_inputs(
+    request: web.Request,
+    specs: Mapping[str, TensorSpec],
+    limits: PayloadLimits,
+    *,
+    image_input: str | None = None,
+) -> InferInputs:
+    """The one example of a request for `/models/{name}/infer`.
+
+    Args:
+        specs: what the model declares, by input name.
+        image_input: the input that the image tier can fill from a photo. Without
+            one, photos are refused as an unsupported media type.
+
+    Raises:
+        CallerError: with the code and field of what is wrong.
+    """
+    media_type = request.content_type
+    if media_type == JSON:
+        example = _decode(_INFER_JSON, await _body(request, limits), InvalidJson)
+        return _example(example, specs)
+    if _is_msgpack(media_type):
+        example = _decode(_INFER_MSGPACK, await _body(request, limits), InvalidMsgpack)
+        return _example(example, specs)
+    if media_type == BYTES:
+        name, spec = _only_input(specs)
+        return InferInputs(
+            {name: tensors.from_bytes(name, spec, await _body(request, limits))}, {}, None
+        )
+    if image_input is None:
+        raise _unsupported(request, JSON, MSGPACK, BYTES)
+    if media_type.startswith("image/"):
+        photo = await _raw_photo(request, limits)
+    elif media_type == MULTIPART:
+        photo = _one(_checked(_form_photos(await _form(request, limits)), limits))
+    else:
+        raise _unsupported(request, JSON, MSGPACK, BYTES, IMAGES, MULTIPART)
+    _refuse_missing(specs.keys() - {image_input})
+    return InferInputs({}, {}, photo)
+
+
+def _one(photos: list[Photo]) -> Photo:
+    if len(photos) > 1:
+        raise TooManyImages(f"{len(photos)} images, this route takes one", field="images")
+    return photos[0]
+
+
+def _example(body: _InferBody, specs: Mapping[str, TensorSpec]) -> InferInputs:
+    if body.inputs.keys() != specs.keys():
+        _refuse_missing(specs.keys() - body.inputs.keys())
+        unknown = min(body.inputs.keys() - specs.keys())
+        raise UnknownInput(
+            f"there is no input {unknown!r}; there are {', '.join(sorted(specs))}",
+            field=f"inputs.{unknown}",
+            members={"available": sorted(specs)},
+        )
+    if body.parameters:
+        tensors.check_parameters(body.parameters)
+    inputs = {
+        name: tensors.from_value(name, specs[name], value) for name, value in body.inputs.items()
+    }
+    return InferInputs(inputs, body.parameters, None)
+
+
+def _refuse_missing(names: set[str]) -> None:
+    if names:
+        raise MissingInput(f"missing: {', '.join(sorted(names))}", field=f"inputs.{min(names)}")
+
+
+def _only_input(specs: Mapping[str, TensorSpec]) -> tuple[str, TensorSpec]:
+    if len(specs) != 1:
+        raise InvalidBody(
+            f"one raw tensor cannot fill the inputs {', '.join(sorted(specs))}; "
+            f"send {JSON} or {MSGPACK}"
+        )
+    return next(iter(specs.items()))
+
+
+def _decode(decoder: Any, body: bytes, malformed: type[InvalidJson | InvalidMsgpack]) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        _refuse_content(str(error))
+    except RecursionError as error:
+        raise malformed("it is nested too deeply") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise malformed(f"{error} (of {len(body)} bytes)") from error
+
+
+def _refuse_content(message: str) -> NoReturn:
+    """msgspec writes what is wrong, then ` - at `, then the place as a path from `$`."""
+    reason, _, place = message.partition(" - at `$.")
+    field = place.rstrip("`") or None
+    if reason.startswith("Invalid base64"):
+        raise InvalidBase64(
+            f"{field} is not base64 (RFC 4648, section 4: padded, no line breaks, no data: prefix)",
+            field=field,
+        )
+    raise InvalidBody(reason, field=field)
+
+
+def _is_msgpack(media_type: str) -> bool:
+    return media_type in (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
+
+
+def _unsupported(request: web.Request, *accepted: str) -> UnsupportedMediaType:
+    return UnsupportedMediaType(
+        f"Content-Type {request.content_type!r} is not accepted here; "
+        f"accepted are {', '.join(accepted)}",
+        field="Content-Type",
+        members={"accepted": list(accepted)},
+    )

@@ -1,0 +1,128 @@
+"""From what a caller wrote to one published version.
+
+    tagger           the version that the alias `default` names
+    tagger@canary    the version that this alias names
+    tagger@3         the highest 3.x.y that is served
+    tagger@3.1       the highest 3.1.x that is served
+    tagger@3.1.0     exactly this one
+
+Plain functions over a snapshot of the registry: no request, no I/O, no idea of
+which replicas are alive (`fleet` knows). "Highest" compares numbers, not text,
+and never crosses a major number that was not asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from coordinator.errors import (
+    InvalidParameter,
+    UnknownAlias,
+    UnknownModel,
+    UnknownVersion,
+    VersionNotServed,
+)
+
+if TYPE_CHECKING:
+    from model_registry.catalog import ModelEntry, Snapshot, Version
+
+DEFAULT_ALIAS = "default"
+
+_REF = re.compile(r"([a-z][a-z0-9-]{0,62})(?:@([a-z0-9][a-z0-9.-]{0,62}))?")
+_NUMBERS = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,2}", re.ASCII)
+
+
+class ModelRef(NamedTuple):
+    """A model's name, and behind an `@` a version, the beginning of one, or an alias."""
+
+    name: str
+    selector: str | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.selector is None else f"{self.name}@{self.selector}"
+
+
+@functools.lru_cache(maxsize=1024)
+def parse_ref(text: str) -> ModelRef:
+    """What is written in `models=`.
+
+    Raises:
+        InvalidParameter: it has another form than `name` or `name@selector`.
+    """
+    match = _REF.fullmatch(text)
+    if match is None:
+        raise InvalidParameter(
+            f"{text!r} is no model reference; write tagger, tagger@3, tagger@3.1.0 or tagger@alias",
+            field="models",
+        )
+    return ModelRef(match[1], match[2])
+
+
+def resolve(snapshot: Snapshot, ref: ModelRef | str) -> Version:
+    """The version that a reference means now.
+
+    Raises:
+        InvalidParameter: a text that is no reference.
+        UnknownModel, UnknownVersion, UnknownAlias, VersionNotServed: there is
+            none; `available` lists what there is.
+    """
+    if isinstance(ref, str):
+        ref = parse_ref(ref)
+    entry = snapshot.models.get(ref.name)
+    if entry is None:
+        available = sorted(snapshot.models)
+        raise UnknownModel(
+            f"there is no model {ref.name!r}; there are: {_listed(available)}",
+            members={"available": available},
+        )
+    if ref.selector is None:
+        return _aliased(entry, DEFAULT_ALIAS)
+    if _NUMBERS.fullmatch(ref.selector):
+        return _numbered(entry, ref.selector)
+    return _aliased(entry, ref.selector)
+
+
+def _aliased(entry: ModelEntry, alias: str) -> Version:
+    number = entry.aliases.get(alias)
+    if number is None:
+        available = sorted(entry.aliases)
+        raise UnknownAlias(
+            f"{entry.name} has no alias {alias!r}; it has: {_listed(available)}",
+            members={"available": available},
+        )
+    return entry.versions[number]
+
+
+def _numbered(entry: ModelEntry, selector: str) -> Version:
+    wanted = _numbers(selector)
+    matching = [number for number in entry.versions if _numbers(number)[: len(wanted)] == wanted]
+    served = [number for number in matching if entry.versions[number].serving]
+    if served:
+        return entry.versions[max(served, key=_numbers)]
+    if matching:
+        available = _ordered(n for n, version in entry.versions.items() if version.serving)
+        raise VersionNotServed(
+            f"{entry.name}@{selector} is published but not served; served are: "
+            f"{_listed(available)}",
+            members={"available": available},
+        )
+    available = _ordered(entry.versions)
+    raise UnknownVersion(
+        f"{entry.name} has no version {selector}; it has: {_listed(available)}",
+        members={"available": available},
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
+
+
+def _ordered(versions: Iterable[str]) -> list[str]:
+    return sorted(versions, key=_numbers)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) if names else "none"
