@@ -59,13 +59,14 @@ def _nested_tensor(name: str, spec: TensorSpec, value: Any) -> Tensor:
 
 def _fits(found: np.ndarray[Any, Any], wanted: np.dtype[Any]) -> bool:
     if wanted.kind == "b":
-        return found.dtype.kind == "b"
+        return bool(found.dtype.kind == "b")
     if wanted.kind == "f":
-        return found.dtype.kind in "fiu"
+        return bool(found.dtype.kind in "fiu")
     if found.dtype.kind not in "iu":
         return False
     limits = np.iinfo(wanted)
-    return limits.min <= int(found.min()) and int(found.max()) <= limits.max
+    lowest, highest = int(found.min()), int(found.max())
+    return int(limits.min) <= lowest and highest <= int(limits.max)
 
 
 def _binary_tensor(name: str, spec: TensorSpec, value: dict[str, Any]) -> Tensor:
