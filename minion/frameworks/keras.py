@@ -33,8 +33,9 @@ class KerasModel(Model):
     def load(self, context: LoadContext) -> None:
         claim_devices(context)
         self.network = self.load_network(context)
-        # Network.predict is made for data sets: it costs tens of milliseconds per call.
-        # reduce_retracing: the batch size differs from call to call.
+        self.max_batch_size = context.max_batch_size
+        # Network.predict is made for data sets and has its price per call.
+        # reduce_retracing: traced twice at most, since the batch size differs from call to call.
         self.call = tf.function(
             lambda inputs: self.network(inputs, training=False), reduce_retracing=True
         )
@@ -52,3 +53,8 @@ class KerasModel(Model):
     def predict(self, batch: Batch) -> Sequence[Union[Answer, InvalidInput]]:
         outputs = self.call(tf.constant(self.preprocess(batch))).numpy()
         return self.postprocess(outputs, batch)
+
+    def warmup(self, batch: Batch) -> None:
+        """Two batch sizes, so that the function is traced for any before the first request."""
+        for size in sorted({1, self.max_batch_size}):
+            self.predict(batch.select([0] * size))

@@ -7,7 +7,7 @@ are set before the first operation, from the LoadContext.
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence, Union
+from typing import Any, ClassVar, Mapping, Sequence, Union
 
 import numpy as np
 
@@ -88,8 +88,8 @@ class FrozenGraph(_Graph):
     """
 
     file = "weights/frozen_graph.pb"
-    inputs: Mapping[str, str] = {}
-    outputs: Mapping[str, str] = {}
+    inputs: ClassVar[Mapping[str, str]] = {}
+    outputs: ClassVar[Mapping[str, str]] = {}
 
     def load_graph(self, context: LoadContext) -> Any:
         definition = tf.compat.v1.GraphDef.FromString(context.path(self.file).read_bytes())
