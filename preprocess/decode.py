@@ -1,0 +1,214 @@
+"""Bytes that claim to be a photo, to a `Picture`; or a `DecodeError`, and nothing else.
+
+The bytes are a stranger's. The format is told from its signature and only that
+one reader of Pillow is tried; the size is checked in the header, before memory
+is taken; whatever else a reader trips over is the file's fault. Nothing here
+limits time: the process around it is killed when a file takes too long. One
+thread at a time, since Pillow's pixel limit and Python's warning filters belong
+to the process. Called by `model`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+# The four readers are imported by name: Image.open() would import all of Pillow's to find WebP.
+from PIL import (
+    ExifTags,
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+
+from preprocess.transforms import Picture, Transform, is_sideways
+
+DAMAGED = "image-damaged"
+EMPTY = "image-empty"
+FORMAT_UNSUPPORTED = "image-format-unsupported"
+TOO_LARGE = "image-too-large"
+
+#: Longest side. The most that a JPEG can say. Beside the pixel limit, because a
+#: resize keeps 32 bytes per pixel of a side: 1.3 GB for a PNG of 40,000,000 x 1.
+MAX_SIDE = 65_535
+
+#: A reduced JPEG has at least this many times the pixels wanted along an axis:
+#: 54 dB against a full decode, where reducing to the wanted size itself gave 48.
+MARGIN = 2
+
+
+class DecodeError(Exception):
+    """A file that cannot be answered for. `detail` is ours, never a library's text."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+def decode_image(data: bytes, *, max_pixels: int, transforms: Sequence[Transform]) -> Picture:
+    """Decode one JPEG, PNG, WebP or GIF file (its first frame), once for all transforms.
+
+    Args:
+        data: the encoded file, already below the size limit. What follows the end
+            of the image is ignored.
+        max_pixels: width times height above which the file is refused from its
+            header, before memory is taken.
+        transforms: what will be rendered; a JPEG is decoded at the smallest scale
+            that leaves twice the pixels that the most demanding of them needs.
+
+    Raises:
+        DecodeError: no bytes, another format, too many pixels, damaged or cut short.
+    """
+    format_name = _format_of(data)
+    try:
+        with (
+            _pillow_limited_to(max_pixels),
+            Image.open(BytesIO(data), formats=[format_name]) as image,
+        ):
+            return _read(image, data, format_name, max_pixels, transforms)
+    except DecodeError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+        raise _too_large(max_pixels) from error
+    # Readers raise OSError, SyntaxError, ValueError, IndexError, struct.error and more on
+    # hostile bytes, and the list changes with the version.
+    except Exception as error:
+        raise DecodeError(
+            DAMAGED,
+            f"the file begins like a {format_name} image but is damaged, cut short, "
+            "or of a kind that cannot be read",
+        ) from error
+
+
+def _format_of(data: bytes) -> str:
+    if not data:
+        raise DecodeError(EMPTY, "the image has no bytes")
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    raise DecodeError(
+        FORMAT_UNSUPPORTED, "the file is not a JPEG, PNG, WebP or GIF image, whatever its name says"
+    )
+
+
+def _too_large(max_pixels: int) -> DecodeError:
+    return DecodeError(
+        TOO_LARGE,
+        f"the image has more than {max_pixels} pixels, or a side of more than {MAX_SIDE}",
+    )
+
+
+@contextmanager
+def _pillow_limited_to(max_pixels: int) -> Iterator[None]:
+    """Our limit in the place of Pillow's, so that its readers keep to it inside as well.
+
+    Pillow warns above the limit and raises above twice the limit; both end the decode.
+    Its other warnings (odd EXIF, odd multi-picture headers) concern no pixel.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _read(
+    image: Image.Image,
+    data: bytes,
+    format_name: str,
+    max_pixels: int,
+    transforms: Sequence[Transform],
+) -> Picture:
+    width, height = image.size
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        raise _too_large(max_pixels)
+    extent: tuple[float, float] = (width, height)
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        extent = _reduce(image, transforms)
+    image.load()
+    if format_name == "PNG":
+        _rescale_transparent_sample(image, bit_depth=data[24])
+    # After load(): a PNG may keep its EXIF behind its pixels.
+    orientation = _orientation(image)
+    if is_sideways(orientation):
+        width, height = height, width
+    return Picture(_rgb(image), extent, orientation, format_name, width, height)
+
+
+def _reduce(
+    image: JpegImagePlugin.JpegImageFile, transforms: Sequence[Transform]
+) -> tuple[float, float]:
+    """Ask libjpeg for 1/8, 1/4 or 1/2 of the size, if that is enough; what is left of it."""
+    width, height = image.size
+    upright = (height, width) if is_sideways(_orientation(image)) else (width, height)
+    needed = MARGIN * max((transform.scale(*upright) for transform in transforms), default=0)
+    divisor = next((d for d in (8, 4, 2) if d * needed <= 1), 1)
+    # draft() takes the largest divisor that leaves at least the size it is given.
+    drafted = image.draft(None, (max(1, width // divisor), max(1, height // divisor)))
+    if drafted is None:
+        return width, height
+    _, (_, _, across, down) = drafted
+    return across, down
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8; 1 where the metadata say nothing or cannot be read: the photo still can."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # as many kinds as in decode_image
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8 bits per sample, on white where the image is transparent.
+
+    Pillow keeps the high byte of 16-bit colour; 16-bit grey does as well here. CMYK from a
+    JPEG is taken to be inverted, as Adobe writes it. Colour profiles are not applied.
+    """
+    if image.mode.startswith("I"):
+        image = _grey_from_16_bits(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layered = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(layered, mask=layered)
+    return white
+
+
+def _grey_from_16_bits(image: Image.Image) -> Image.Image:
+    samples = np.asarray(image)
+    grey = (samples >> 8).astype(np.uint8)
+    transparent: Any = image.info.get("transparency")
+    if transparent is not None:
+        grey[samples == transparent] = 255
+    return Image.fromarray(grey)
+
+
+def _rescale_transparent_sample(image: Image.Image, bit_depth: int) -> None:
+    """Bring the sample that a tRNS chunk calls transparent to the 8 bits of the pixels.
+
+    PNG 1.2, 4.2.1.1: it is written at the depth of the image. Pillow 13.0 leaves it so.
+    """
+    sample = image.info.get("transparency")
+    if image.mode == "L" and isinstance(sample, int) and bit_depth in (2, 4):
+        image.info["transparency"] = sample * 255 // (2**bit_depth - 1)
+    elif image.mode == "RGB" and isinstance(sample, tuple) and bit_depth == 16:
+        image.info["transparency"] = tuple(part >> 8 for part in sample)
