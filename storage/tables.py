@@ -65,6 +65,18 @@ alias_history = Table(
     Index("alias_history_by_model", "model", "alias"),
 )
 
+serving_history = Table(
+    "serving_history",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("model", String(63), nullable=False),
+    Column("version", String(32), nullable=False),
+    Column("serving", Boolean, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("who", Text, nullable=False),
+    Index("serving_history_by_model", "model"),
+)
+
 #: What an operator set; NULL leaves it to the version's manifest.
 settings = Table(
     "settings",

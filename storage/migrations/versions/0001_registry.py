@@ -43,6 +43,16 @@ def upgrade() -> None:
     )
     op.create_index("alias_history_by_model", "alias_history", ["model", "alias"])
     op.create_table(
+        "serving_history",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("model", sa.String(63), nullable=False),
+        sa.Column("version", sa.String(32), nullable=False),
+        sa.Column("serving", sa.Boolean, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+        sa.Column("who", sa.Text, nullable=False),
+    )
+    op.create_index("serving_history_by_model", "serving_history", ["model"])
+    op.create_table(
         "settings",
         sa.Column("model", sa.String(63), primary_key=True),
         sa.Column("queue_limit", sa.Integer),

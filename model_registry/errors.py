@@ -1,0 +1,83 @@
+"""What the registry refuses.
+
+    RegistryError
+      ManifestError       a model.toml that cannot be used      (manifest.py)
+      InvalidPackage      a folder that cannot be published
+      AlreadyPublished    this version exists with other content
+      UnknownModel
+      UnknownVersion
+      InvalidAlias
+      VersionInUse        an alias points to it
+      InvalidSettings
+
+All are the caller's doing. `code` is stable; what it looks like outside is the
+coordinator's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class RegistryError(Exception):
+    """The registry refused."""
+
+    code: ClassVar[str]
+
+
+class InvalidPackage(RegistryError):
+    """A folder that cannot be published as it is."""
+
+    code = "invalid-package"
+
+
+class AlreadyPublished(RegistryError):
+    """The version exists already, with other content; a version never changes."""
+
+    code = "already-published"
+
+
+class UnknownModel(RegistryError):
+    """No version of this model was ever published."""
+
+    code = "unknown-model"
+
+    def __init__(self, model: str, known: Sequence[str]) -> None:
+        super().__init__(f"no model {model!r}; there is {_listed(known)}")
+        self.model = model
+        self.known = tuple(known)
+
+
+class UnknownVersion(RegistryError):
+    """The model has no such version."""
+
+    code = "unknown-version"
+
+    def __init__(self, model: str, version: str, known: Sequence[str]) -> None:
+        super().__init__(f"{model} has no version {version!r}; there is {_listed(known)}")
+        self.model = model
+        self.version = version
+        self.known = tuple(known)
+
+
+class InvalidAlias(RegistryError):
+    """Not a name that an alias can have."""
+
+    code = "invalid-alias"
+
+
+class VersionInUse(RegistryError):
+    """A version that an alias points to is not retired."""
+
+    code = "version-in-use"
+
+
+class InvalidSettings(RegistryError):
+    """A setting outside of what is possible."""
+
+    code = "invalid-settings"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,321 @@
+"""What an author declares of one version: model.toml, checked and typed.
+
+An object that exists is valid: everything is checked when the file is read, and
+a mistake is a ManifestError that names file, key, value and what would be
+accepted. Reads text and looks whether the named files are there; runs nothing
+of the author's. Called when a package is published, and by whoever reads the
+catalog.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from envs.spec import InvalidPython, python_specifier
+from model_registry.manifest_table import ManifestError, Table
+from model_registry.schema import (
+    Schema,
+    input_schema,
+    object_schema,
+    read_output,
+    read_tensor,
+)
+from model_registry.settings import (
+    MAX_BATCH_SIZE_RANGE,
+    MAX_QUEUE_DELAY_RANGE,
+    QUEUE_LIMIT_RANGE,
+    EffectiveSettings,
+    Settings,
+)
+from wire.tensor import TensorSpec
+
+__all__ = ["Manifest", "ManifestError", "load_manifest", "parse_manifest", "version_key"]
+
+FILE_NAME = "model.toml"
+RESERVED_NAMES = ("decoder",)  # the image tier's own minion
+RESIZES = ("stretch", "crop", "pad")
+
+_TOP_KEYS = (
+    *("name", "version", "entry", "description", "analyze", "environment", "input", "output"),
+    *("batching", "admission", "resources", "quality", "release"),
+)
+_NUMBER = r"(0|[1-9]\d{0,8})"
+_VERSION = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}"
+_WORKERS_RANGE = (1, 64)
+_THREADS_RANGE = (1, 256)
+_LOAD_TIMEOUT_RANGE = (1.0, 3600.0)
+_PREDICT_TIMEOUT_RANGE = (0.001, 3600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the package asks of its virtual environment."""
+
+    python: str | None
+    """`3.11`, or a specifier such as `>=3.11,<3.13`; None: any that we support."""
+    requirements: str | None
+    """A file in the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """An input that the image tier fills from a photo: uint8, (height, width, 3), RGB."""
+
+    name: str
+    height: int
+    width: int
+    resize: str
+    """`stretch`, `crop` or `pad`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    workers: int
+    threads: int
+    """Per worker."""
+    load_timeout: float
+    predict_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What was measured of this version, on what."""
+
+    metric: str
+    value: float
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One model.toml. Durations are seconds."""
+
+    name: str
+    version: str
+    entry: str
+    """`module:Class`, the module in the package."""
+    description: str
+    analyze: bool
+    """Part of `POST /analyze` when no models are named."""
+    environment: Environment
+    inputs: Mapping[str, TensorSpec]
+    """By name; of one example, without the batch axis."""
+    image_inputs: tuple[ImageInput, ...]
+    outputs: Mapping[str, Schema]
+    """JSON Schema per field of an answer; all are required."""
+    queue_limit: int
+    max_batch_size: int
+    max_queue_delay: float
+    resources: Resources
+    quality: Quality | None
+    release_notes: str
+
+    @property
+    def takes_photo(self) -> bool:
+        """Whether a photo is all that the model needs."""
+        return len(self.image_inputs) == len(self.inputs)
+
+    def input_schema(self) -> Schema:
+        """JSON Schema of `inputs` in `POST /models/{name}/infer`."""
+        return input_schema(self.inputs)
+
+    def output_schema(self) -> Schema:
+        """JSON Schema of one answer."""
+        return object_schema(self.outputs)
+
+    def requirements_text(self, package: Path) -> str | None:
+        """The content of the package's requirements file; None when it names none."""
+        name = self.environment.requirements
+        return None if name is None else (package / name).read_text("utf-8")
+
+    def settings(self, tuned: Settings) -> EffectiveSettings:
+        """The manifest's values under those that an operator tuned."""
+        return EffectiveSettings(
+            queue_limit=self.queue_limit if tuned.queue_limit is None else tuned.queue_limit,
+            max_batch_size=self.max_batch_size
+            if tuned.max_batch_size is None
+            else tuned.max_batch_size,
+            max_queue_delay=self.max_queue_delay
+            if tuned.max_queue_delay is None
+            else tuned.max_queue_delay,
+            revision=tuned.revision,
+        )
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """What `major.minor.patch` sorts by: 1.10.0 comes after 1.9.0."""
+    return tuple(int(number) for number in version.split("."))
+
+
+def load_manifest(package: Path) -> Manifest:
+    """The manifest of a package's folder, compared with the files that it names.
+
+    Raises:
+        ManifestError: the file is missing, damaged or wrong, or a file that it names is missing.
+    """
+    path = package / FILE_NAME
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ManifestError(str(path), f"cannot be read: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(str(path), f"is not UTF-8: {error}") from error
+    manifest = parse_manifest(text, str(path))
+    _check_files(manifest, package, str(path))
+    return manifest
+
+
+def parse_manifest(text: str, file: str) -> Manifest:
+    """The manifest in a text; `file` is what errors call it.
+
+    Raises:
+        ManifestError: see above; the package's other files are not looked at.
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ManifestError(file, f"is not valid TOML: {error}") from error
+    top = Table(
+        file,
+        "",
+        values,
+        _TOP_KEYS,
+    )
+    return _manifest(top)
+
+
+def _manifest(top: Table) -> Manifest:
+    inputs, image_inputs = _read_inputs(top)
+    batching = top.table("batching", ("max_batch_size", "max_queue_delay"))
+    admission = top.table("admission", ("queue_limit",))
+    manifest = Manifest(
+        name=_read_name(top),
+        version=top.text(
+            "version", pattern=_VERSION, expected='major.minor.patch, such as "1.0.0"'
+        ),
+        entry=top.text(
+            "entry",
+            pattern=r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*",
+            expected='module:Class, such as "tagger:Tagger"',
+        ),
+        description=top.text("description", ""),
+        analyze=top.flag("analyze", False),
+        environment=_read_environment(top),
+        inputs=MappingProxyType(inputs),
+        image_inputs=image_inputs,
+        outputs=MappingProxyType(_read_outputs(top)),
+        queue_limit=admission.integer("queue_limit", QUEUE_LIMIT_RANGE, 64),
+        max_batch_size=batching.integer("max_batch_size", MAX_BATCH_SIZE_RANGE, 1),
+        max_queue_delay=batching.seconds("max_queue_delay", MAX_QUEUE_DELAY_RANGE, "0ms"),
+        resources=_read_resources(top),
+        quality=_read_quality(top),
+        release_notes=top.table("release", ("notes",)).text("notes", ""),
+    )
+    if manifest.analyze and not manifest.takes_photo:
+        raise top.refusal(
+            "analyze", "false, since not every input is filled from a photo by `resize`"
+        )
+    return manifest
+
+
+def _read_name(top: Table) -> str:
+    expected = (
+        'lower-case letters, digits and "-", starting with a letter, at most 63 characters, '
+        "and not " + " or ".join(f'"{name}"' for name in RESERVED_NAMES)
+    )
+    name = top.text("name", pattern=r"[a-z][a-z0-9-]{0,62}", expected=expected)
+    if name in RESERVED_NAMES:
+        raise top.refusal("name", expected)
+    return name
+
+
+def _read_environment(top: Table) -> Environment:
+    table = top.table("environment", ("python", "requirements"))
+    python = table.text("python") if table.value("python") is not None else None
+    try:
+        python_specifier(python)
+    except InvalidPython as error:
+        raise table.refusal("python", error.expected) from error
+    requirements = table.value("requirements")
+    if requirements is not None:
+        table.text(
+            "requirements",
+            pattern=r"(?!/)(?!(.*/)?\.\.(/|$)).+",
+            expected="a file in the package, such as requirements.txt",
+        )
+    return Environment(python, requirements)
+
+
+def _read_inputs(top: Table) -> tuple[dict[str, TensorSpec], tuple[ImageInput, ...]]:
+    inputs: dict[str, TensorSpec] = {}
+    images: list[ImageInput] = []
+    for name, values in top.tables(
+        "input", "a table for each input, such as [input.image]"
+    ).items():
+        table = Table(top.file, f"input.{name}", values, ("dtype", "shape", "resize"))
+        inputs[name] = spec = read_tensor(table)
+        if table.value("resize") is not None:
+            images.append(_read_image_input(table, name, spec))
+    return inputs, tuple(images)
+
+
+def _read_image_input(table: Table, name: str, spec: TensorSpec) -> ImageInput:
+    resize = table.choice("resize", RESIZES)
+    if spec.dtype != "uint8":
+        raise table.refusal("dtype", '"uint8" for an input with `resize`')
+    if len(spec.shape) != 3 or spec.shape[2] != 3 or min(spec.shape) < 1:
+        raise table.refusal("shape", "[height, width, 3] for an input with `resize`")
+    height, width, _ = spec.shape
+    return ImageInput(name, height, width, resize)
+
+
+def _read_outputs(top: Table) -> dict[str, Schema]:
+    fragments = top.tables("output", "a table for each field of an answer, such as [output.tags]")
+    return {
+        name: read_output(top.file, f"output.{name}", fragment)
+        for name, fragment in fragments.items()
+    }
+
+
+def _read_resources(top: Table) -> Resources:
+    table = top.table("resources", ("workers", "threads", "load_timeout", "predict_timeout"))
+    return Resources(
+        workers=table.integer("workers", _WORKERS_RANGE, 1),
+        threads=table.integer("threads", _THREADS_RANGE, 1),
+        load_timeout=table.seconds("load_timeout", _LOAD_TIMEOUT_RANGE, "120s"),
+        predict_timeout=table.seconds("predict_timeout", _PREDICT_TIMEOUT_RANGE, "30s"),
+    )
+
+
+def _read_quality(top: Table) -> Quality | None:
+    if top.value("quality") is None:
+        return None
+    table = top.table("quality", ("metric", "value", "data"))
+    return Quality(table.text("metric"), table.number("value"), table.text("data"))
+
+
+def _check_files(manifest: Manifest, package: Path, file: str) -> None:
+    module = package.joinpath(*manifest.entry.partition(":")[0].split("."))
+    if not module.with_suffix(".py").is_file() and not (module / "__init__.py").is_file():
+        relative = module.with_suffix(".py").relative_to(package)
+        raise ManifestError(
+            file,
+            f'entry is "{manifest.entry}"; expected a module of the package, '
+            f"and there is no {relative}",
+            key="entry",
+            value=manifest.entry,
+        )
+    requirements = manifest.environment.requirements
+    if requirements is not None and not (package / requirements).is_file():
+        raise ManifestError(
+            file,
+            f'environment.requirements is "{requirements}"; expected a file of the package, '
+            "and there is none of this name",
+            key="environment.requirements",
+            value=requirements,
+        )

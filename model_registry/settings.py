@@ -1,0 +1,87 @@
+"""The three numbers that an operator may change while a model is served.
+
+A manifest gives each its first value; what was tuned lies over it and stays
+when a new version is published. Values and their limits only: who changed what
+and when is kept by the catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from model_registry.errors import InvalidSettings
+
+#: Lowest and highest value, both allowed. A million waiting examples and a
+#: minute of waiting for company are far above any sense; they catch mistaken units.
+QUEUE_LIMIT_RANGE = (1, 1_000_000)
+MAX_BATCH_SIZE_RANGE = (1, 4096)
+MAX_QUEUE_DELAY_RANGE = (0.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveSettings:
+    """What a lane of one version works with."""
+
+    queue_limit: int
+    """Examples queued plus running."""
+    max_batch_size: int
+    max_queue_delay: float
+    """Seconds, counted from the oldest example."""
+    revision: int
+    """Of the tuned settings; 0 when nothing was ever tuned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was tuned for a model; None where the manifest's value holds."""
+
+    queue_limit: int | None = None
+    max_batch_size: int | None = None
+    max_queue_delay: float | None = None
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChange:
+    """A wish to tune; None leaves a setting as it is. An object that exists is valid.
+
+    Raises:
+        InvalidSettings: a value out of range or of the wrong type, or no value at all.
+    """
+
+    queue_limit: int | None = None
+    max_batch_size: int | None = None
+    max_queue_delay: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_integer("queue_limit", self.queue_limit, QUEUE_LIMIT_RANGE)
+        _check_integer("max_batch_size", self.max_batch_size, MAX_BATCH_SIZE_RANGE)
+        _check_seconds("max_queue_delay", self.max_queue_delay, MAX_QUEUE_DELAY_RANGE)
+        if not dict(self.given()):
+            raise InvalidSettings(
+                "nothing to change; expected at least one of "
+                + ", ".join(field.name for field in fields(self))
+            )
+
+    def given(self) -> Iterator[tuple[str, int | float]]:
+        """The settings that were given, with their new values."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                yield field.name, value
+
+
+def _check_integer(name: str, value: object, limits: tuple[int, int]) -> None:
+    low, high = limits
+    if value is not None and not (type(value) is int and low <= value <= high):
+        raise InvalidSettings(f"{name} is {value!r}; expected an integer from {low} to {high}")
+
+
+def _check_seconds(name: str, value: object, limits: tuple[float, float]) -> None:
+    low, high = limits
+    if value is None:
+        return
+    if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
+        return
+    raise InvalidSettings(f"{name} is {value!r}; expected seconds from {low:g} to {high:g}")
