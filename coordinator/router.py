@@ -27,7 +27,7 @@ from coordinator.errors import (
 )
 
 if TYPE_CHECKING:
-    from model_registry.catalog import ModelEntry, Snapshot, Version
+    from model_registry.snapshot import ModelEntry, Snapshot, Version
 
 DEFAULT_ALIAS = "default"
 

@@ -9,9 +9,16 @@ from __future__ import annotations
 from aiohttp import web
 
 from coordinator.http.body import PayloadLimits
+from coordinator.http.head import Timeouts
 
 #: Set by the middleware before any handler runs.
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 
 #: How large a body may be; set by `app.py` from the configuration.
 LIMITS: web.AppKey[PayloadLimits] = web.AppKey("limits", PayloadLimits)
+
+#: How long a request may take; set by `app.py` from the configuration.
+TIMEOUTS: web.AppKey[Timeouts] = web.AppKey("timeouts", Timeouts)
+
+#: Set by the middleware on a request that was refused: the error's code, for whoever counts.
+ERROR_CODE: web.RequestKey[str] = web.RequestKey("error_code", str)

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import re
+import time
 from typing import Any
 
 import msgspec
@@ -20,7 +21,8 @@ from aiohttp.typedefs import Handler
 
 from coordinator import errors
 from coordinator.errors import DemitasseError
-from coordinator.http.keys import REQUEST_ID
+from coordinator.http.keys import ERROR_CODE, REQUEST_ID
+from coordinator.metrics import count_request
 
 _log = logging.getLogger(__name__)
 
@@ -119,7 +121,20 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     return response
 
 
+@web.middleware
+async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Counts every request by route, status and code; stands around `problems`."""
+    started = time.monotonic()
+    response = await handler(request)
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "unknown"
+    code = request.get(ERROR_CODE, "ok")
+    count_request(route, response.status, code, time.monotonic() - started)
+    return response
+
+
 def _refusal(request: web.Request, error: DemitasseError, request_id: str) -> web.StreamResponse:
+    request[ERROR_CODE] = error.code
     response = web.Response(
         status=status_of(error),
         body=_encode(problem(error, request_id)),

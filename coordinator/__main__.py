@@ -1,0 +1,82 @@
+"""`python -m coordinator`: one coordinator process, configured by DEMITASSE_* alone.
+
+Opens the listeners, says so, and drains on SIGTERM: no new connections, then
+the requests in progress, then the links. Several of these share one port.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+
+import uvloop
+from aiohttp import web
+
+from coordinator.app import create_admin_app, create_public_app, open_rooms
+from coordinator.config import InvalidSettings, Settings, load_settings
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+log = logging.getLogger("demitasse.coordinator")
+
+
+def main() -> int:
+    arguments = _arguments()
+    if arguments.die_with_parent and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        settings = load_settings()
+    except InvalidSettings as error:
+        print(error, file=sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    uvloop.run(_serve(settings))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="coordinator", description="Answers the public API.")
+    parser.add_argument("--die-with-parent", action="store_true", help="end when the parent does")
+    return parser.parse_args()
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_rooms(settings, name=f"coordinator-{os.getpid()}") as rooms:
+        public = _runner(create_public_app(settings, rooms), settings)
+        private = _runner(create_admin_app(rooms), settings)
+        await public.setup()
+        await private.setup()
+        await web.TCPSite(
+            private, settings.admin_host, settings.admin_port, reuse_port=True
+        ).start()
+        await web.TCPSite(public, settings.host, settings.port, reuse_port=True).start()
+        log.info("listening on %s:%d", settings.host, settings.port)
+        await stop.wait()
+        await public.cleanup()
+        await private.cleanup()
+
+
+def _runner(app: web.Application, settings: Settings) -> web.AppRunner:
+    return web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=settings.keepalive_timeout,
+        lingering_time=settings.lingering_time,
+        shutdown_timeout=settings.drain_grace,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

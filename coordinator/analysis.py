@@ -1,0 +1,327 @@
+"""A request's path in one file: admit, decode, predict, merge.
+
+Knows no HTTP and no JSON: handlers pass in what the head asked for and the
+bytes of the photos, and write out what comes back. Places are taken before the
+photos are read (`admit`) and given back however the request ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple, Protocol
+
+from coordinator.errors import DeadlineExceeded, DemitasseError, InvalidOutput, UnknownModel
+from coordinator.fleet import Fleet, Prediction, Ticket
+from coordinator.merge import (
+    Outcome,
+    milliseconds,
+    model_entry,
+    naming,
+    refuse_if_nothing,
+    refuse_if_required,
+)
+from coordinator.metrics import count_answer
+from coordinator.router import DEFAULT_ALIAS, ModelRef, resolve
+from model_registry.snapshot import Snapshot, Version
+from wire.answers import unpack_answer
+from wire.errors import WireError
+from wire.tensor import Buffer, Tensor
+
+#: The image tier's minion, as it is listed among the replicas.
+DECODER = "decoder"
+DECODER_VERSION = "1.0.0"
+DECODER_INPUT = "file"
+
+#: A place at a model, or why there is none.
+Seat = Ticket | DemitasseError
+
+
+class Registry(Protocol):
+    """Where the snapshot of models comes from."""
+
+    def current(self) -> Snapshot: ...
+
+
+class NamedPhoto(Protocol):
+    @property
+    def name(self) -> str | None: ...
+
+    @property
+    def data(self) -> Buffer: ...
+
+
+class Asked(NamedTuple):
+    """What a request is about, settled before its body is read."""
+
+    versions: Mapping[str, Version]
+    """By the name that each has in the answer; see `answer_names`."""
+    require: Sequence[str]
+    """Names in the answer of those without whom it is worthless."""
+    deadline: float
+    """On the monotonic clock."""
+    started: float
+
+
+class Seats(NamedTuple):
+    """Places for one photo: at the decoder, and by name in the answer at each model."""
+
+    decoder: Seat
+    models: Mapping[str, Seat]
+
+
+class Decoded(NamedTuple):
+    width: int
+    height: int
+    format: str
+    images: Sequence[Tensor]
+    """One per transform that was asked for."""
+
+
+class Admission(NamedTuple):
+    """A request that was let in: its first photo's places, and the stack that frees them all."""
+
+    asked: Asked
+    first: Seats
+    places: ExitStack
+
+
+class Analysis:
+    """Runs photos through the decoder and the models."""
+
+    def __init__(self, fleet: Fleet, registry: Registry) -> None:
+        self._fleet = fleet
+        self._registry = registry
+
+    def resolve(self, refs: Sequence[ModelRef]) -> dict[str, Version]:
+        """The versions that are asked for; without any, those marked for `/analyze`.
+
+        Raises:
+            NotFound: one of them does not exist, or none is marked.
+        """
+        if not refs:
+            marked = self.marked()
+            if not marked:
+                raise UnknownModel("no model is marked for /analyze; name some in `models`")
+            return marked
+        snapshot = self._registry.current()
+        versions = [resolve(snapshot, ref) for ref in refs]
+        return dict(zip(answer_names(refs), versions, strict=True))
+
+    def marked(self) -> dict[str, Version]:
+        """The default versions of the models that are part of `/analyze` without being named."""
+        defaults = {
+            name: entry.versions[entry.aliases[DEFAULT_ALIAS]]
+            for name, entry in self._registry.current().models.items()
+            if DEFAULT_ALIAS in entry.aliases
+        }
+        return {name: each for name, each in defaults.items() if each.manifest.analyze}
+
+    def decoder_ready(self) -> bool:
+        return self._fleet.ready(DECODER, DECODER_VERSION)
+
+    @contextmanager
+    def admit(
+        self, refs: Sequence[ModelRef], require: Sequence[str], timeout_seconds: float
+    ) -> Iterator[Admission]:
+        """Takes a place at the decoder and at every model; gives all places back at the end.
+
+        Raises:
+            NotFound: as `resolve`.
+            Overloaded: no place at the decoder, at a required model, or at any model at all.
+        """
+        started = time.monotonic()
+        versions = self.resolve(refs)
+        required = [name for name, version in versions.items() if version.model in require]
+        asked = Asked(versions, required, started + timeout_seconds, started)
+        with ExitStack() as places:
+            yield Admission(asked, self._seats(asked, places), places)
+
+    async def run(self, admission: Admission, photos: Sequence[NamedPhoto]) -> dict[str, Any]:
+        """One answer for all photos.
+
+        Raises:
+            DemitasseError: of a required model, or where there is nothing but errors.
+        """
+        asked = admission.asked
+        read = time.monotonic()
+        seats = [admission.first]
+        seats += [self._seats(asked, admission.places, partly=True) for _ in photos[1:]]
+        parts = await asyncio.gather(
+            *(self._one(asked, places, photo) for places, photo in zip(seats, photos, strict=True))
+        )
+        if not any("models" in part for part in parts):
+            raise parts[0]["error"]
+        finished = time.monotonic()
+        return {
+            "images": parts,
+            "timeline_ms": {
+                "read": milliseconds(read - asked.started),
+                "total": milliseconds(finished - asked.started),
+            },
+        }
+
+    async def infer(
+        self,
+        ticket: Ticket,
+        inputs: Mapping[str, Tensor],
+        parameters: Mapping[str, Any],
+        deadline: float,
+    ) -> Prediction:
+        """One model's answer to its own inputs, before the deadline.
+
+        Raises:
+            DemitasseError: as the model or its host says, or the deadline passed.
+        """
+        place = ticket.place
+        try:
+            async with asyncio.timeout_at(deadline):
+                prediction = await ticket.predict(inputs, parameters, deadline)
+        except TimeoutError:
+            count_answer(place.model, place.version, DeadlineExceeded.code)
+            raise DeadlineExceeded from None
+        except DemitasseError as error:
+            count_answer(place.model, place.version, error.code)
+            raise
+        count_answer(place.model, place.version, "ok")
+        return prediction
+
+    def reserve(self, version: Version) -> Ticket:
+        """A place at one replica of this version. Raises Overloaded."""
+        return self._fleet.reserve(version.model, version.version)
+
+    def reserve_decoder(self) -> Ticket:
+        """A place at the image tier. Raises Overloaded."""
+        return self._fleet.reserve(DECODER, DECODER_VERSION)
+
+    def _seats(self, asked: Asked, places: ExitStack, *, partly: bool = False) -> Seats:
+        """Places for one photo.
+
+        Args:
+            partly: other photos of the request have places already, so that a lack of
+                them is this photo's own error.
+        """
+        decoder = self._seat(DECODER, DECODER_VERSION, places)
+        models = {
+            name: self._seat(version.model, version.version, places)
+            for name, version in asked.versions.items()
+        }
+        if not partly:
+            refused = {name: seat for name, seat in models.items() if not isinstance(seat, Ticket)}
+            if not isinstance(decoder, Ticket):
+                raise naming(decoder, DECODER)
+            refuse_if_required(refused, asked.require)
+            if len(refused) == len(models):
+                refuse_if_nothing(refused.items())
+        return Seats(decoder, models)
+
+    def _seat(self, model: str, version: str, places: ExitStack) -> Seat:
+        try:
+            return places.enter_context(self._fleet.reserve(model, version))
+        except DemitasseError as error:
+            return error
+
+    async def _one(self, asked: Asked, seats: Seats, photo: NamedPhoto) -> dict[str, Any]:
+        """One photo's part of the answer; an error in its place where there is nothing else."""
+        try:
+            return await self._answer(asked, seats, photo)
+        except DemitasseError as error:
+            return {"name": photo.name, "error": error}
+
+    async def _answer(self, asked: Asked, seats: Seats, photo: NamedPhoto) -> dict[str, Any]:
+        started = time.monotonic()
+        if not isinstance(seats.decoder, Ticket):
+            raise seats.decoder
+        transforms = transforms_of(asked.versions.values())
+        decoded = await self.decode(seats.decoder, photo.data, list(transforms), asked.deadline)
+        seats.decoder.close()
+        pixels = dict(zip(transforms, decoded.images, strict=True))
+        between = time.monotonic()
+        outcomes = await self._predict_all(asked, seats, pixels)
+        refuse_if_required(outcomes, asked.require)
+        refuse_if_nothing(outcomes.items())
+        return {
+            "name": photo.name,
+            "width": decoded.width,
+            "height": decoded.height,
+            "format": decoded.format,
+            "models": {
+                name: model_entry(version.version, outcomes[name])
+                for name, version in asked.versions.items()
+            },
+            "timeline_ms": {
+                "decode": milliseconds(between - started),
+                "predict": milliseconds(time.monotonic() - between),
+            },
+        }
+
+    async def decode(
+        self, ticket: Ticket, file: Buffer, transforms: Sequence[Transform], deadline: float
+    ) -> Decoded:
+        """The photo's pixels, once for every transform.
+
+        Raises:
+            InvalidInput: the decoder's word for what is wrong with the file.
+        """
+        inputs = {DECODER_INPUT: Tensor("uint8", (len(file),), file)}
+        parameters = {"transforms": [transform._asdict() for transform in transforms]}
+        prediction = await self.infer(ticket, inputs, parameters, deadline)
+        try:
+            answer = unpack_answer(prediction.result.answer)
+            return Decoded(answer["width"], answer["height"], answer["format"], answer["images"])
+        except (WireError, KeyError) as error:
+            raise InvalidOutput("the image tier's answer cannot be read") from error
+
+    async def _predict_all(
+        self, asked: Asked, seats: Seats, pixels: Mapping[Transform, Tensor]
+    ) -> dict[str, Outcome]:
+        outcomes = await asyncio.gather(
+            *(
+                self._predict(version, seats.models[name], pixels, asked.deadline)
+                for name, version in asked.versions.items()
+            )
+        )
+        return dict(zip(asked.versions, outcomes, strict=True))
+
+    async def _predict(
+        self, version: Version, seat: Seat, pixels: Mapping[Transform, Tensor], deadline: float
+    ) -> Outcome:
+        if not isinstance(seat, Ticket):
+            return seat
+        inputs = {
+            image.name: pixels[Transform(image.height, image.width, image.resize)]
+            for image in version.manifest.image_inputs
+        }
+        try:
+            with seat:
+                return await self.infer(seat, inputs, {}, deadline)
+        except DemitasseError as error:
+            return error
+
+
+class Transform(NamedTuple):
+    """What the image tier should hand over."""
+
+    height: int
+    width: int
+    resize: str
+
+
+def transforms_of(versions: Iterable[Version]) -> dict[Transform, None]:
+    """Every transform that these versions need, each once, in order."""
+    return {
+        Transform(image.height, image.width, image.resize): None
+        for version in versions
+        for image in version.manifest.image_inputs
+    }
+
+
+def answer_names(refs: Sequence[ModelRef]) -> list[str]:
+    """What each model is called in the answer: its name, so that a caller who pins a
+    version reads the same key as one who does not. Asked for twice, it goes by the
+    references as they were written."""
+    counts = Counter(ref.name for ref in refs)
+    return [ref.name if counts[ref.name] == 1 else str(ref) for ref in refs]

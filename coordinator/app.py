@@ -1,0 +1,112 @@
+"""The composition root: the only place where rooms are introduced to each other.
+
+Two applications share one set of objects: the public API, and the admin API on
+a listener of its own. Everything with a lifetime is opened here in order and
+closed in reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from aiohttp import web
+
+from coordinator.analysis import Analysis
+from coordinator.config import Settings
+from coordinator.directory import Directory
+from coordinator.fleet import Fleet, Place
+from coordinator.http import admin, native
+from coordinator.http.body import PayloadLimits
+from coordinator.http.head import Timeouts
+from coordinator.http.keys import LIMITS, TIMEOUTS
+from coordinator.http.middleware import counted, problems
+from model_registry.artifacts import ArtifactStore
+from model_registry.catalog import Catalog
+from model_registry.leases import Leases
+from model_registry.snapshot import Snapshot
+from storage.engine import open_engine
+
+
+class StoredRegistry:
+    """The registry's database, as a coordinator reads it."""
+
+    def __init__(self, catalog: Catalog, leases: Leases) -> None:
+        self._catalog = catalog
+        self._leases = leases
+
+    def snapshot(self) -> Snapshot:
+        return self._catalog.snapshot()
+
+    def places(self) -> list[Place]:
+        return [
+            Place(each.id, each.model, each.version, each.address, each.epoch)
+            for each in self._leases.alive()
+        ]
+
+
+class Rooms(NamedTuple):
+    """What the two applications share."""
+
+    catalog: Catalog
+    directory: Directory
+    fleet: Fleet
+    analysis: Analysis
+
+
+@contextlib.asynccontextmanager
+async def open_rooms(settings: Settings, *, name: str) -> AsyncIterator[Rooms]:
+    """Opens storage, registry and fleet; what is alive is connected soon after.
+
+    Args:
+        name: what this process calls itself towards the minions.
+    """
+    engine = open_engine(settings.registry_url)
+    catalog = Catalog(engine, ArtifactStore(settings.home / "artifacts"))
+    fleet = Fleet(name)
+    directory = Directory(
+        StoredRegistry(catalog, Leases(engine)),
+        fleet,
+        poll_interval_seconds=settings.poll_interval,
+    )
+    await directory.refresh()
+    following = asyncio.get_running_loop().create_task(directory.follow())
+    try:
+        yield Rooms(catalog, directory, fleet, Analysis(fleet, directory))
+    finally:
+        following.cancel()
+        fleet.stop()
+        engine.dispose()
+
+
+def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
+    """The API that callers see."""
+    app = web.Application(middlewares=[counted, problems])
+    _introduce(app, rooms)
+    app[LIMITS] = PayloadLimits(
+        max_body_bytes=settings.max_body_bytes,
+        max_image_bytes=settings.max_image_bytes,
+        max_images=settings.max_images,
+        max_parts=settings.max_parts,
+        body_timeout=settings.body_timeout,
+    )
+    app[TIMEOUTS] = Timeouts(settings.default_timeout, settings.max_timeout)
+    native.add_routes(app)
+    return app
+
+
+def create_admin_app(rooms: Rooms) -> web.Application:
+    """The API that operators use."""
+    app = web.Application(middlewares=[problems])
+    _introduce(app, rooms)
+    admin.add_routes(app)
+    return app
+
+
+def _introduce(app: web.Application, rooms: Rooms) -> None:
+    app[native.ANALYSIS] = rooms.analysis
+    app[native.DIRECTORY] = rooms.directory
+    app[native.FLEET] = rooms.fleet
+    app[admin.CATALOG] = rooms.catalog

@@ -1,0 +1,80 @@
+"""What the registry says, as this coordinator last saw it.
+
+Reads the database in a thread, every so often, and tells the fleet what
+changed. Requests only ever look at the snapshot in memory: the database may be
+slow or gone, and routing goes on with what is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from coordinator.fleet import Fleet, Place
+from model_registry.snapshot import ModelEntry, Snapshot
+from wire.messages import Tuning
+
+log = logging.getLogger("demitasse.coordinator.directory")
+
+
+class Registry(Protocol):
+    """The part of the model registry that a coordinator reads. Called in a thread."""
+
+    def snapshot(self) -> Snapshot: ...
+
+    def places(self) -> list[Place]: ...
+
+
+class Directory:
+    """Keeps the snapshot and the fleet up to date."""
+
+    def __init__(self, registry: Registry, fleet: Fleet, *, poll_interval_seconds: float) -> None:
+        self._registry = registry
+        self._fleet = fleet
+        self._interval = poll_interval_seconds
+        self._refreshing = asyncio.Lock()
+        self._places: list[Place] = []
+        self._snapshot: Snapshot | None = None
+
+    def current(self) -> Snapshot:
+        """The models as last seen. There is one once `refresh` has returned."""
+        assert self._snapshot is not None
+        return self._snapshot
+
+    async def refresh(self) -> Snapshot:
+        """Reads the registry now. Returns when the fleet has taken over what changed."""
+        async with self._refreshing:
+            snapshot = await asyncio.to_thread(self._registry.snapshot)
+            places = await asyncio.to_thread(self._registry.places)
+            if places != self._places:
+                self._places = places
+                self._fleet.update(places)
+            self._snapshot = snapshot
+            for entry in snapshot.models.values():
+                await self._tune(entry)
+            return snapshot
+
+    async def follow(self) -> None:
+        """Refreshes for ever. A database that is away is logged, and asked again."""
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self.refresh()
+            except Exception:
+                log.exception("the registry cannot be read; going on with what is known")
+
+    async def _tune(self, entry: ModelEntry) -> None:
+        for version in entry.versions.values():
+            await self._fleet.tune(entry.name, version.version, tuning_of(entry, version.version))
+
+
+def tuning_of(entry: ModelEntry, version: str) -> Tuning:
+    """The settings in force for a version, as they travel to its hosts."""
+    settings = entry.settings_for(version)
+    return Tuning(
+        settings.queue_limit,
+        settings.max_batch_size,
+        settings.max_queue_delay,
+        settings.revision,
+    )

@@ -1,0 +1,252 @@
+"""The minions that are alive, their links, and who gets the work.
+
+Told by `directory` which replicas there are, the fleet keeps a link to each.
+A request takes a `Ticket` before its body is read: a place at one replica,
+granted from what the replica pushed last and from what this coordinator has
+outstanding there. The host has the last word; see `docs/adr/0002`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Self
+
+from coordinator.errors import NotServing, QueueFull
+from coordinator.link import Link, open_link
+from wire.messages import Result, Tuning
+from wire.tensor import Tensor
+
+log = logging.getLogger("demitasse.coordinator.fleet")
+
+FIRST_RECONNECT_SECONDS = 0.05
+LAST_RECONNECT_SECONDS = 1.0
+TUNE_TIMEOUT_SECONDS = 2.0
+#: What a caller is told to wait for a minion that is not there: restarting one takes about that.
+NOT_SERVING_RETRY_SECONDS = 2.0
+
+
+class Place(NamedTuple):
+    """A replica as the registry has it."""
+
+    id: str
+    model: str
+    version: str
+    address: str
+    epoch: int
+
+
+class Prediction(NamedTuple):
+    """A Result, with where it comes from and what the road took."""
+
+    result: Result
+    replica: str
+    link_seconds: float
+
+
+class Replica:
+    """One minion: keeps a link to it open for as long as the registry lists it."""
+
+    def __init__(self, place: Place, name: str) -> None:
+        self.place = place
+        self.taken = 0
+        self.tuning: Tuning | None = None
+        self._name = name
+        self._link: Link | None = None
+        self._task = asyncio.get_running_loop().create_task(self._stay_connected())
+
+    @property
+    def ready(self) -> bool:
+        status = self._link.status if self._link is not None else None
+        return status is not None and status.ready and not status.draining
+
+    @property
+    def occupied(self) -> int:
+        """Examples there, or on their way there, as far as this coordinator can know."""
+        status = self._link.status if self._link is not None else None
+        return self.taken + (status.others if status is not None else 0)
+
+    @property
+    def room(self) -> int:
+        link = self._link
+        if link is None or link.status is None:
+            return 0
+        return link.status.queue_limit - self.occupied
+
+    @property
+    def seconds_per_example(self) -> float:
+        link = self._link
+        return link.status.seconds_per_example if link is not None and link.status else 0.0
+
+    def link(self) -> Link:
+        if self._link is None:
+            raise _not_serving(self.place.model, self.place.version)
+        return self._link
+
+    async def tune(self, tuning: Tuning) -> None:
+        """Applies new numbers, now if it is connected, and after every reconnect."""
+        self.tuning = tuning
+        if self._link is not None:
+            await _apply(self._link, tuning)
+
+    def stop(self) -> None:
+        self._task.cancel()
+        if self._link is not None:
+            self._link.close()
+
+    async def _stay_connected(self) -> None:
+        delay = FIRST_RECONNECT_SECONDS
+        while True:
+            try:
+                link = await open_link(self.place.address, self._name)
+            except (OSError, TimeoutError, NotServing) as error:
+                log.debug("no link to %s yet: %s", self.place.id, error)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, LAST_RECONNECT_SECONDS)
+                continue
+            delay = FIRST_RECONNECT_SECONDS
+            await self._use(link)
+
+    async def _use(self, link: Link) -> None:
+        ready = link.ready.result()
+        if (ready.model, ready.version) != (self.place.model, self.place.version):
+            log.error("%s serves %s %s", self.place.address, ready.model, ready.version)
+            link.close()
+            await asyncio.sleep(LAST_RECONNECT_SECONDS)
+            return
+        if self.tuning is not None:
+            await _apply(link, self.tuning)
+        self._link = link
+        try:
+            await link.closed
+        finally:
+            self._link = None
+        log.info("lost the link to %s", self.place.id)
+
+
+class Ticket:
+    """One example's place at one replica. A context manager: leaving it gives the place back."""
+
+    __slots__ = ("_id", "_link", "_replica", "place")
+
+    def __init__(self, replica: Replica) -> None:
+        self.place = replica.place
+        self._replica: Replica | None = replica
+        self._link: Link | None = None
+        self._id = 0
+        replica.taken += 1
+
+    async def predict(
+        self,
+        inputs: Mapping[str, Tensor],
+        parameters: Mapping[str, Any],
+        deadline: float,
+    ) -> Prediction:
+        """The model's answer to this one example.
+
+        Args:
+            deadline: on the monotonic clock; carried to the host as what is left of it.
+
+        Raises:
+            DemitasseError: refused, failed, lost, or the replica is gone.
+        """
+        assert self._replica is not None
+        started = time.monotonic()
+        self._link = self._replica.link()
+        self._id, future = self._link.predict(inputs, parameters, max(deadline - started, 0.0))
+        result = await future
+        spent = result.queue_seconds + result.predict_seconds
+        road = time.monotonic() - started - spent
+        return Prediction(result, self.place.id, max(road, 0.0))
+
+    def close(self) -> None:
+        """Gives the place back. What is still in flight is called off."""
+        replica, self._replica = self._replica, None
+        if replica is None:
+            return
+        replica.taken -= 1
+        if self._link is not None:
+            self._link.cancel(self._id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Fleet:
+    """All replicas that this coordinator may send work to."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._replicas: dict[str, Replica] = {}
+        self._by_version: dict[tuple[str, str], list[Replica]] = {}
+
+    def update(self, places: Iterable[Place]) -> None:
+        """From now on, these are the replicas. Those that stay keep their links."""
+        wanted = {place.id: place for place in places}
+        for id, replica in list(self._replicas.items()):
+            if wanted.get(id) != replica.place:
+                del self._replicas[id]
+                replica.stop()
+        for id, place in wanted.items():
+            if id not in self._replicas:
+                self._replicas[id] = Replica(place, self._name)
+        self._by_version = {}
+        for replica in self._replicas.values():
+            key = (replica.place.model, replica.place.version)
+            self._by_version.setdefault(key, []).append(replica)
+
+    def stop(self) -> None:
+        self.update([])
+
+    def reserve(self, model: str, version: str) -> Ticket:
+        """A place at the replica of this version that has the most room.
+
+        Raises:
+            NotServing: no replica is connected and ready.
+            QueueFull: every one of them is at its limit.
+        """
+        ready = [each for each in self._by_version.get((model, version), ()) if each.ready]
+        if not ready:
+            raise _not_serving(model, version)
+        roomiest = ready[0] if len(ready) == 1 else max(ready, key=lambda replica: replica.room)
+        if roomiest.room <= 0:
+            limit = roomiest.room + roomiest.occupied
+            raise QueueFull(
+                f"{model} {version} has {limit} examples queued or running, which is its limit",
+                retry_after=roomiest.seconds_per_example,
+            )
+        return Ticket(roomiest)
+
+    def ready(self, model: str, version: str) -> bool:
+        return any(replica.ready for replica in self._by_version.get((model, version), ()))
+
+    def all(self) -> list[Replica]:
+        return list(self._replicas.values())
+
+    def replicas(self, model: str, version: str) -> list[Replica]:
+        return list(self._by_version.get((model, version), ()))
+
+    async def tune(self, model: str, version: str, tuning: Tuning) -> None:
+        """Applies new numbers to every replica; returns when all that are connected have them."""
+        for replica in self.replicas(model, version):
+            if replica.tuning != tuning:
+                await replica.tune(tuning)
+
+
+async def _apply(link: Link, tuning: Tuning) -> None:
+    """A host that cannot be told now is told when it is connected again."""
+    with contextlib.suppress(NotServing, TimeoutError):
+        async with asyncio.timeout(TUNE_TIMEOUT_SECONDS):
+            await link.tune(tuning)
+
+
+def _not_serving(model: str, version: str) -> NotServing:
+    return NotServing(
+        f"no replica of {model} {version} is ready", retry_after=NOT_SERVING_RETRY_SECONDS
+    )

@@ -1,0 +1,175 @@
+"""What operators do: settings, aliases, serving. On a listener of its own, on loopback.
+
+Every change goes through the catalog, which keeps the history, and is in force
+on every connected minion when the answer leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from coordinator.errors import (
+    Conflict,
+    DemitasseError,
+    InvalidBody,
+    InvalidJson,
+    InvalidParameter,
+    UnknownModel,
+    UnknownVersion,
+)
+from coordinator.http import payloads
+from coordinator.http.body import read_body
+from coordinator.http.native import DIRECTORY, FLEET, livez, metrics
+from model_registry import errors as registry_errors
+from model_registry.catalog import Catalog
+from model_registry.settings import SettingsChange
+
+CATALOG = web.AppKey("catalog", Catalog)
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+_MAX_BODY_BYTES = 64 * 1024
+_BODY_TIMEOUT_SECONDS = 10.0
+_MAX_WHO = 64
+#: Who an operator says to be; anybody who reaches this listener is trusted with it.
+WHO_HEADER = "Demitasse-Operator"
+
+
+class SettingsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    queue_limit: int | None = None
+    max_batch_size: int | None = None
+    max_queue_delay_seconds: float | None = None
+
+
+class AliasBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: str
+
+
+class ServingBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    serving: bool
+
+
+def add_routes(app: web.Application) -> None:
+    router = app.router
+    router.add_get("/livez", livez)
+    router.add_get("/metrics", metrics)
+    router.add_get("/fleet", show_fleet)
+    router.add_get("/models/{name}/history", show_history)
+    router.add_patch("/models/{name}/settings", tune)
+    router.add_put("/models/{name}/aliases/{alias}", set_alias)
+    router.add_put("/models/{name}/versions/{version}/serving", set_serving)
+
+
+async def tune(request: web.Request) -> web.Response:
+    body = await _read(request, SettingsBody)
+    name = request.match_info["name"]
+
+    def change(catalog: Catalog) -> None:
+        wanted = SettingsChange(body.queue_limit, body.max_batch_size, body.max_queue_delay_seconds)
+        catalog.tune(name, wanted, who=_who(request))
+
+    await _change(request, change)
+    entry = request.app[DIRECTORY].current().models[name]
+    settings = entry.settings_for(entry.aliases.get("default") or next(iter(entry.versions)))
+    return payloads.write_answer(
+        request,
+        {
+            "model": name,
+            "settings": {
+                "queue_limit": settings.queue_limit,
+                "max_batch_size": settings.max_batch_size,
+                "max_queue_delay_seconds": settings.max_queue_delay,
+            },
+            "revision": settings.revision,
+        },
+    )
+
+
+async def set_alias(request: web.Request) -> web.Response:
+    body = await _read(request, AliasBody)
+    name, alias = request.match_info["name"], request.match_info["alias"]
+    await _change(
+        request, lambda catalog: catalog.set_alias(name, alias, body.version, who=_who(request))
+    )
+    return payloads.write_answer(request, {"model": name, "alias": alias, "version": body.version})
+
+
+async def set_serving(request: web.Request) -> web.Response:
+    body = await _read(request, ServingBody)
+    name, version = request.match_info["name"], request.match_info["version"]
+
+    def change(catalog: Catalog) -> None:
+        apply = catalog.serve if body.serving else catalog.retire
+        apply(name, version, who=_who(request))
+
+    await _change(request, change)
+    return payloads.write_answer(
+        request, {"model": name, "version": version, "serving": body.serving}
+    )
+
+
+async def show_history(request: web.Request) -> web.Response:
+    name, catalog = request.match_info["name"], request.app[CATALOG]
+    try:
+        moves = {
+            "settings": await asyncio.to_thread(catalog.settings_history, name),
+            "aliases": await asyncio.to_thread(catalog.alias_history, name),
+            "serving": await asyncio.to_thread(catalog.serving_history, name),
+        }
+    except registry_errors.RegistryError as error:
+        raise _translated(error) from error
+    return payloads.write_answer(request, msgspec.to_builtins({"model": name, **moves}))
+
+
+async def show_fleet(request: web.Request) -> web.Response:
+    """The replicas as this process sees them."""
+    replicas = [
+        {
+            "replica": replica.place.id,
+            "model": replica.place.model,
+            "version": replica.place.version,
+            "ready": replica.ready,
+            "occupied": replica.occupied,
+        }
+        for replica in request.app[FLEET].all()
+    ]
+    return payloads.write_answer(request, {"replicas": replicas})
+
+
+async def _read(request: web.Request, kind: type[Body]) -> Body:
+    data = await read_body(request, _MAX_BODY_BYTES, _BODY_TIMEOUT_SECONDS)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidBody(str(error)) from error
+    except msgspec.DecodeError as error:
+        raise InvalidJson(str(error)) from error
+
+
+async def _change(request: web.Request, change: Callable[[Catalog], None]) -> None:
+    """Writes to the catalog in a thread, then has this process act on it before the answer."""
+    try:
+        # A change that was begun is finished, whether or not its caller waits.
+        await asyncio.shield(asyncio.to_thread(change, request.app[CATALOG]))
+    except registry_errors.RegistryError as error:
+        raise _translated(error) from error
+    await request.app[DIRECTORY].refresh()
+
+
+def _translated(error: registry_errors.RegistryError) -> DemitasseError:
+    """The registry's refusal as one of ours."""
+    if isinstance(error, registry_errors.UnknownModel):
+        return UnknownModel(str(error), members={"available": list(error.known)})
+    if isinstance(error, registry_errors.UnknownVersion):
+        return UnknownVersion(str(error), members={"available": list(error.known)})
+    if isinstance(error, registry_errors.VersionInUse):
+        return Conflict(str(error))
+    return InvalidParameter(str(error))
+
+
+def _who(request: web.Request) -> str:
+    return request.headers.get(WHO_HEADER, "admin")[:_MAX_WHO]

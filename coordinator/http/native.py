@@ -1,0 +1,198 @@
+"""Our own protocol: analyze photos, ask one model, see what there is.
+
+Handlers translate and do nothing else. The place is taken when the head has
+arrived; the body is read after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from coordinator.analysis import Analysis, Transform
+from coordinator.directory import Directory
+from coordinator.errors import NotServing
+from coordinator.fleet import Fleet
+from coordinator.http import payloads
+from coordinator.http.keys import LIMITS, REQUEST_ID, TIMEOUTS
+from coordinator.merge import model_entry
+from coordinator.metrics import exposition
+from coordinator.router import DEFAULT_ALIAS, ModelRef, parse_ref, resolve
+from model_registry.snapshot import ModelEntry, Version
+from wire.tensor import Tensor
+
+ANALYSIS = web.AppKey("analysis", Analysis)
+DIRECTORY = web.AppKey("directory", Directory)
+FLEET = web.AppKey("fleet", Fleet)
+
+
+def add_routes(app: web.Application) -> None:
+    router = app.router
+    continue_later = payloads.defer_continue
+    router.add_post("/analyze", analyze, expect_handler=continue_later)
+    router.add_post("/models/{name}/infer", infer, expect_handler=continue_later)
+    router.add_post("/models/{name}/versions/{version}/infer", infer, expect_handler=continue_later)
+    router.add_get("/models", list_models)
+    router.add_get("/models/{name}", show_model)
+    router.add_get("/models/{name}/versions/{version}", show_version)
+    router.add_get("/livez", livez)
+    router.add_get("/readyz", readyz)
+    router.add_get("/metrics", metrics)
+
+
+async def analyze(request: web.Request) -> web.Response:
+    analysis = request.app[ANALYSIS]
+    wanted = payloads.wanted_refs(request, request.app[TIMEOUTS])
+    with analysis.admit(wanted.models, wanted.require, wanted.timeout) as admission:
+        photos = await payloads.read_photos(request, request.app[LIMITS])
+        answer = await analysis.run(admission, photos)
+    return payloads.write_answer(request, {"request_id": request[REQUEST_ID], **answer})
+
+
+async def infer(request: web.Request) -> web.Response:
+    started = time.monotonic()
+    analysis = request.app[ANALYSIS]
+    version = _version(request)
+    deadline = started + payloads.read_timeout(request, request.app[TIMEOUTS])
+    with analysis.reserve(version) as ticket:
+        inputs, parameters = await _inputs(request, version, deadline)
+        prediction = await analysis.infer(ticket, inputs, parameters, deadline)
+    entry = model_entry(version.version, prediction)
+    return payloads.write_answer(
+        request, {"request_id": request[REQUEST_ID], "model": version.model, **entry}
+    )
+
+
+async def _inputs(
+    request: web.Request, version: Version, deadline: float
+) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    """The model's own input from the body; a photo goes through the image tier first."""
+    manifest = version.manifest
+    image = manifest.image_inputs[0] if manifest.takes_photo and manifest.image_inputs else None
+    example = await payloads.read_inputs(
+        request,
+        manifest.inputs,
+        request.app[LIMITS],
+        image_input=image.name if image is not None else None,
+    )
+    if example.photo is None or image is None:
+        return example.inputs, example.parameters
+    analysis = request.app[ANALYSIS]
+    transform = Transform(image.height, image.width, image.resize)
+    with analysis.reserve_decoder() as ticket:
+        decoded = await analysis.decode(ticket, example.photo.data, [transform], deadline)
+    return {image.name: decoded.images[0]}, example.parameters
+
+
+async def list_models(request: web.Request) -> web.Response:
+    snapshot = request.app[DIRECTORY].current()
+    models = [_model(entry, request.app[FLEET]) for entry in snapshot.models.values()]
+    return payloads.write_answer(request, {"models": models})
+
+
+async def show_model(request: web.Request) -> web.Response:
+    version = resolve(request.app[DIRECTORY].current(), request.match_info["name"])
+    entry = request.app[DIRECTORY].current().models[version.model]
+    return payloads.write_answer(
+        request,
+        {**_model(entry, request.app[FLEET]), **_schemas(version)},
+    )
+
+
+async def show_version(request: web.Request) -> web.Response:
+    version = _version(request)
+    entry = request.app[DIRECTORY].current().models[version.model]
+    return payloads.write_answer(
+        request,
+        {
+            "name": version.model,
+            **_summary(version, request.app[FLEET]),
+            "aliases": sorted(
+                a for a, number in entry.aliases.items() if number == version.version
+            ),
+            **_schemas(version),
+        },
+    )
+
+
+async def livez(request: web.Request) -> web.Response:
+    return web.Response(text="alive\n")
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """Ready when the image tier and at least one model that `/analyze` asks answer."""
+    analysis, fleet = request.app[ANALYSIS], request.app[FLEET]
+    ready = {
+        name: fleet.ready(version.model, version.version)
+        for name, version in analysis.marked().items()
+    }
+    decoder = analysis.decoder_ready()
+    if not decoder or (ready and not any(ready.values())):
+        missing = [name for name, is_ready in {"decoder": decoder, **ready}.items() if not is_ready]
+        raise NotServing(f"not ready yet: {', '.join(missing)}", retry_after=1.0)
+    return payloads.write_answer(request, {"ready": True, "models": ready})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    body = await asyncio.to_thread(exposition)
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _version(request: web.Request) -> Version:
+    name, selector = request.match_info["name"], request.match_info.get("version")
+    ref = parse_ref(name if selector is None else f"{name}@{selector}")
+    return resolve(request.app[DIRECTORY].current(), ModelRef(ref.name, ref.selector))
+
+
+def _model(entry: ModelEntry, fleet: Fleet) -> dict[str, Any]:
+    default = entry.aliases.get(DEFAULT_ALIAS)
+    manifest = entry.versions[default].manifest if default is not None else None
+    return {
+        "name": entry.name,
+        "description": manifest.description if manifest is not None else "",
+        "default": default,
+        "analyze": manifest.analyze if manifest is not None else False,
+        "aliases": dict(entry.aliases),
+        "settings": _settings(entry, default),
+        "versions": [_summary(version, fleet) for version in entry.versions.values()],
+    }
+
+
+def _settings(entry: ModelEntry, version: str | None) -> dict[str, Any] | None:
+    if version is None:
+        return None
+    settings = entry.settings_for(version)
+    return {
+        "queue_limit": settings.queue_limit,
+        "max_batch_size": settings.max_batch_size,
+        "max_queue_delay_seconds": settings.max_queue_delay,
+    }
+
+
+def _summary(version: Version, fleet: Fleet) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "digest": version.digest,
+        "published_at": version.published_at.isoformat(),
+        "serving": version.serving,
+        "ready": fleet.ready(version.model, version.version),
+        "notes": version.manifest.release_notes,
+    }
+
+
+def _schemas(version: Version) -> dict[str, Any]:
+    manifest = version.manifest
+    quality = manifest.quality
+    return {
+        "input_schema": manifest.input_schema(),
+        "output_schema": manifest.output_schema(),
+        "takes_photo": manifest.takes_photo,
+        "quality": None
+        if quality is None
+        else {"metric": quality.metric, "value": quality.value, "data": quality.data},
+    }

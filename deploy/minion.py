@@ -1,0 +1,169 @@
+"""One replica as its supervisor sees it: environment, host process, what is known of it.
+
+Prepares once, keeps the host running, and asks it now and then how it is. What
+should run, and where, is decided by the deployment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+import msgspec
+
+from coordinator.config import Settings
+from deploy.child import Child
+from envs.builder import BuildFailed
+from envs.spec import SpecError
+from minion.host.spec import ServiceSpec, write_spec
+from model_registry.leases import Replica
+
+#: How often a host is asked how it is.
+WATCH_SECONDS = 0.5
+
+
+class Site(Protocol):
+    """What a replica needs of the deployment that it is part of."""
+
+    settings: Settings
+    run_folder: Path
+
+    def changed(self) -> None:
+        """What is known of the replica is not what it was."""
+
+    def lease(self, replica: Replica) -> None:
+        """The replica was just started: coordinators should connect to it."""
+
+    def socket_path(self, id: str) -> Path: ...
+
+    def log_path(self, id: str) -> Path: ...
+
+
+class Minion:
+    """One replica of one version: its environment, its host process, what is known of it."""
+
+    def __init__(self, site: Site, model: str, version: str) -> None:
+        self.model = model
+        self.version = version
+        self.id = f"{model}-{version}-0"
+        self.state = "waiting"
+        self.detail = ""
+        self.workers: list[tuple[int | None, str]] = []
+        self._site = site
+        self._socket = site.socket_path(self.id)
+        self._child: Child | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"unix:{self._socket}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child is not None else None
+
+    def start(self, prepare: Callable[[Minion], Awaitable[ServiceSpec]]) -> None:
+        """Prepares (an environment may have to be built), then keeps the host up."""
+        self._task = asyncio.get_running_loop().create_task(self._live(prepare))
+
+    async def stop(self, grace_seconds: float) -> None:
+        self.set_state("draining")
+        if self._child is not None:
+            await self._child.stop(grace_seconds + 1.0)
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        self._socket.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+
+    def set_state(self, state: str, detail: str = "") -> None:
+        if (state, detail) != (self.state, self.detail):
+            self.state, self.detail = state, detail
+            self._site.changed()
+
+    async def watch(self, client: httpx.AsyncClient) -> None:
+        """Asks the host how it is."""
+        if self.pid is None:
+            return
+        try:
+            answer = (await client.get("http://minion/status")).json()
+        except (httpx.HTTPError, ValueError):
+            return
+        workers = [(each["pid"], each["state"]) for each in answer["workers"]]
+        if workers != self.workers:
+            self.workers = workers
+            self._site.changed()
+        if answer["ready"]:
+            self.set_state("ready")
+        elif answer["last_failure"]:
+            self.set_state("failing", answer["last_failure"])
+        else:
+            self.set_state("loading")
+
+    def client(self) -> httpx.AsyncClient:
+        transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
+        return httpx.AsyncClient(transport=transport, timeout=2.0)
+
+    async def _live(self, prepare: Callable[[Minion], Awaitable[ServiceSpec]]) -> None:
+        site = self._site
+        try:
+            spec = await prepare(self)
+        except (BuildFailed, SpecError) as error:
+            self.set_state("failed", str(error))
+            return
+        # An epoch grows with every start, also across restarts of the supervisor.
+        first_epoch = int(time.time() * 1000)
+        file = site.run_folder / f"{self.id}.json"
+
+        def command(starts: int) -> list[str]:
+            write_spec(msgspec.structs.replace(spec, epoch=first_epoch + starts), file)
+            return [
+                sys.executable, "-m", "minion.host", "--spec", str(file),
+                "--address", self.address, "--die-with-parent",
+                "--grace", str(site.settings.drain_grace),
+            ]  # fmt: skip
+
+        def on_start(starts: int, pid: int) -> None:
+            self.set_state("starting")
+            replica = Replica(
+                self.id, self.model, self.version, self.address, first_epoch + starts, pid
+            )
+            site.lease(replica)
+
+        def on_end(status: int) -> None:
+            self.workers = []
+            self.set_state("restarting", describe_ending(status))
+
+        self._child = Child(
+            command,
+            log=site.log_path(self.id),
+            environment=os.environ,
+            on_start=on_start,
+            on_end=on_end,
+        )
+        async with self.client() as client:
+            watching = asyncio.create_task(self._watch_for_ever(client))
+            try:
+                await self._child.keep()
+            finally:
+                watching.cancel()
+
+    async def _watch_for_ever(self, client: httpx.AsyncClient) -> None:
+        while True:
+            await self.watch(client)
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+def describe_ending(status: int) -> str:
+    return f"killed by signal {-status}" if status < 0 else f"ended with status {status}"

@@ -1,0 +1,71 @@
+"""What runs on this machine, written down for other commands to read.
+
+The supervisor writes the file whenever something changed; whether it is still
+true shows in the lock that the supervisor holds as long as it lives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+
+LOCK_FILE = "up.lock"
+STATUS_FILE = "status.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    """One process. `state` is one of those in docs/operating.md."""
+
+    role: str
+    """supervisor, coordinator, decoder, minion or worker."""
+    model: str | None
+    version: str | None
+    pid: int | None
+    address: str | None
+    state: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    running: bool
+    url: str | None
+    admin_url: str | None
+    processes: list[ProcessInfo]
+
+
+NOTHING = Status(False, None, None, [])
+
+
+def run_folder(home: Path) -> Path:
+    """Where sockets, specs and the status of a running deployment lie; nobody else may look."""
+    folder = home / "run"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def write_status(home: Path, status: Status) -> None:
+    folder = run_folder(home)
+    temporary = folder / f"{STATUS_FILE}.new"
+    temporary.write_bytes(msgspec.json.encode(status))
+    temporary.replace(folder / STATUS_FILE)
+
+
+def read_status(home: Path) -> Status:
+    """What the supervisor of this home last wrote; `NOTHING` when none is alive."""
+    folder = home / "run"
+    if not (folder / STATUS_FILE).exists() or not _held(folder / LOCK_FILE):
+        return NOTHING
+    return msgspec.json.decode((folder / STATUS_FILE).read_bytes(), type=Status)
+
+
+def _held(path: Path) -> bool:
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
