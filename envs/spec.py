@@ -120,17 +120,14 @@ def python_specifier(python: str | None) -> SpecifierSet:
     supported = SpecifierSet(f">={OLDEST_PYTHON}")
     if python is None:
         return supported
+    plain = re.fullmatch(r"\d+(\.\d+)*", python)
     try:
-        if re.fullmatch(r"\d+(\.\d+)*", python):
-            wanted = SpecifierSet(f"=={python}.*")
-            if Version(python) < Version(OLDEST_PYTHON) and python != "3":
-                raise InvalidPython(
-                    f"Python {python} is too old; expected {InvalidPython.expected}"
-                )
-        else:
-            wanted = SpecifierSet(python)
-    except (InvalidSpecifier, InvalidVersion) as error:
+        wanted = SpecifierSet(f"=={python}.*" if plain else python)
+    except InvalidSpecifier as error:
         raise InvalidPython(f"{python!r} is not {InvalidPython.expected}") from error
+    too_old = plain and python != "3" and Version(python) < Version(OLDEST_PYTHON)
+    if too_old or not wanted:
+        raise InvalidPython(f"{python!r} is not {InvalidPython.expected}")
     return wanted & supported
 
 
@@ -146,7 +143,9 @@ def find_interpreter(python: str | None) -> Interpreter:
         if wanted.contains(interpreter.version, prereleases=True):
             return interpreter
         seen.append(interpreter)
-    there = ", ".join(dict.fromkeys(f"{one.version} ({one.path})" for one in seen))
+    there = ", ".join(
+        sorted({one.version for one in seen if one.version in python_specifier(None)})
+    )
     raise PythonNotFound(f'no Python on this machine fits "{python}"; there is {there}')
 
 
@@ -228,6 +227,8 @@ def _normal_line(line: str) -> str:
         raise InvalidRequirements(
             f'requirements: "{wanted}" is no requirement; expected the like of "torch==2.13.0"'
         ) from error
+    if requirement.url is not None and requirement.url.startswith("file:"):
+        raise InvalidRequirements(f'requirements: "{wanted}" is a file of this machine only')
     requirement.name = canonicalize_name(requirement.name)
     return " ".join([str(requirement), *hashes])
 

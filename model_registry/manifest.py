@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from envs.spec import InvalidPython, python_specifier
+from envs.spec import InvalidPython, normalise, python_specifier
 from model_registry.manifest_table import ManifestError, Table
 from model_registry.schema import (
     Schema,
@@ -310,12 +310,14 @@ def _check_files(manifest: Manifest, package: Path, file: str) -> None:
             key="entry",
             value=manifest.entry,
         )
-    requirements = manifest.environment.requirements
-    if requirements is not None and not (package / requirements).is_file():
+    try:
+        normalise(manifest.requirements_text(package) or "")
+    except (OSError, ValueError) as error:
+        requirements = manifest.environment.requirements
         raise ManifestError(
             file,
-            f'environment.requirements is "{requirements}"; expected a file of the package, '
-            "and there is none of this name",
+            f'environment.requirements is "{requirements}"; expected a file of the package '
+            f"with requirements ({error})",
             key="environment.requirements",
             value=requirements,
-        )
+        ) from error

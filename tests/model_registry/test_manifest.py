@@ -316,6 +316,10 @@ def test_files_that_the_manifest_names_have_to_be_there(tmp_path: Path):
     with pytest.raises(ManifestError, match=r'requirements is "requirements\.txt"'):
         load_manifest(tmp_path)
 
+    (tmp_path / "requirements.txt").write_text("-r ../mine.txt\n")
+    with pytest.raises(ManifestError, match=r'"-r \.\./mine\.txt" refers to another file'):
+        load_manifest(tmp_path)
+
     (tmp_path / "requirements.txt").write_text("six\n")
     assert load_manifest(tmp_path).requirements_text(tmp_path) == "six\n"
 
