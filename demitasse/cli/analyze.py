@@ -1,0 +1,138 @@
+"""`analyze`: photos through the running platform, a few at a time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from coordinator.config import load_settings
+from demitasse.cli.console import open_console, print_json, print_table
+from demitasse.cli.failures import api_explanation
+from demitasse.cli.options import AsJson, Home, listed
+
+if TYPE_CHECKING:
+    from coordinator.config import Settings
+    from demitasse.client import Client
+
+#: Enough to keep decoders and batches busy, far below any queue limit.
+CONCURRENCY = 8
+
+
+class Outcome(NamedTuple):
+    """What became of one file: the part of the answer that is its own, or why there is none."""
+
+    file: Path
+    image: dict[str, Any]
+    failure: str | None
+
+
+def analyze(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Image files.")],
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[@VERSION],...", help="Instead of those that are marked for /analyze."
+        ),
+    ] = None,
+    require: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Without these models a photo counts as failed."),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds that one photo may take.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Of the platform; default: the one that runs on this home.")
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send photos and show what the models say. Exit status 1: a photo had no answer."""
+    from demitasse.client import Client
+
+    def one(file: Path) -> Outcome:
+        return _analyze_one(client, file, listed(models), listed(require), timeout)
+
+    with Client(url or _running_url(load_settings(home=home))) as client:
+        outcomes = list(_with_progress(one, files))
+    if as_json:
+        print_json([_document(outcome) for outcome in outcomes])
+    else:
+        rows = [row for outcome in outcomes for row in _rows(outcome)]
+        print_table(("file", "model", "version", "answer"), rows)
+    if any(outcome.failure is not None for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _running_url(settings: Settings) -> str:
+    from deploy.status import read_status
+
+    return read_status(settings.home).url or f"http://{settings.host}:{settings.port}"
+
+
+def _with_progress(one: Any, files: Sequence[Path]) -> Iterator[Outcome]:
+    """The outcomes in the order of the files; a bar on a terminal while they come."""
+    from rich.progress import track
+
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        console = open_console(sys.stderr)
+        try:
+            yield from track(
+                pool.map(one, files),
+                total=len(files),
+                description="photos",
+                console=console,
+                disable=len(files) == 1 or not console.is_terminal,
+            )
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # those that are under way end first
+            raise
+
+
+def _analyze_one(
+    client: Client, file: Path, models: list[str], require: list[str], timeout: float | None
+) -> Outcome:
+    from demitasse.client import ApiError
+
+    try:
+        answer = client.analyze(file, models=models, require=require, timeout=timeout)
+    except ApiError as error:
+        if error.code == "unreachable":
+            raise  # it will not be there for the other files either
+        return Outcome(file, {"error": error.problem}, api_explanation(error))
+    except OSError as error:
+        return Outcome(file, {}, error.strerror or str(error))
+    image = answer["images"][0]
+    failure = image["error"]["detail"] if "error" in image else None
+    return Outcome(file, image, failure)
+
+
+def _rows(outcome: Outcome) -> list[tuple[object, ...]]:
+    if outcome.failure is not None:
+        return [(outcome.file, None, None, f"failed: {outcome.failure}")]
+    return [
+        (outcome.file, name, entry["version"], _answer(entry))
+        for name, entry in outcome.image["models"].items()
+    ]
+
+
+def _answer(entry: dict[str, Any]) -> str:
+    if "error" in entry:
+        return f"{entry['error']['code']}: {entry['error']['detail']}"
+    return ", ".join(f"{name} {_brief(value)}" for name, value in entry["output"].items())
+
+
+def _brief(value: Any) -> str:
+    """A field of an answer in one line."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    failure = {} if outcome.failure is None else {"failure": outcome.failure}
+    return {"file": str(outcome.file), **outcome.image, **failure}

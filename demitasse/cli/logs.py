@@ -1,0 +1,100 @@
+"""`logs`: what the processes of a home have written."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from coordinator.config import load_settings
+from demitasse.cli.failures import CommandError
+from demitasse.cli.options import Home
+
+_POLL_SECONDS = 0.2
+
+
+def logs(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A model, NAME@VERSION, `coordinator` or `decoder`."),
+    ],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay, and show more.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of each file.")] = 50,
+    home: Home = None,
+) -> None:
+    """The last lines of a process's log; of several files each line says from which."""
+    folder = load_settings(home=home).home / "logs"
+    files = find_logs(folder, name)
+    readers = [LogReader(file) for file in files]
+    try:
+        for reader in readers:
+            _print(reader, reader.last(lines), len(readers) > 1)
+        while follow:
+            time.sleep(_POLL_SECONDS)
+            for reader in readers:
+                _print(reader, reader.more(), len(readers) > 1)
+    except KeyboardInterrupt:
+        pass  # the way to end --follow
+
+
+def find_logs(folder: Path, name: str) -> list[Path]:
+    """The files of a model, of one version of it, or of a process.
+
+    Raises:
+        CommandError: there are none; lists what there is.
+    """
+    model, _, version = name.partition("@")
+    number = re.escape(version) if version else r"\d+\.\d+\.\d+"
+    pattern = re.compile(rf"{re.escape(model)}(-{number})?-\d+" if not version else
+                         rf"{re.escape(model)}-{number}-\d+")  # fmt: skip
+    there = sorted(folder.glob("*.log"))
+    found = [file for file in there if file.stem == name or pattern.fullmatch(file.stem)]
+    if not found:
+        names = ", ".join(file.stem for file in there) or "none"
+        raise CommandError(
+            f"no log of {name!r} in {folder}; there is {names}. "
+            "A model's log begins when its environment is there and its host has started"
+        )
+    return found
+
+
+class LogReader:
+    """One log file, which may be begun anew while it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open(path)
+
+    def last(self, count: int) -> Iterable[str]:
+        """Its last lines; what comes after them is for `more`."""
+        return deque(self._file, maxlen=count)
+
+    def more(self) -> Iterator[str]:
+        """What was written since."""
+        yield from self._file
+        if self._replaced():
+            self._file.close()
+            self._file = _open(self.path)
+            yield from self._file
+
+    def _replaced(self) -> bool:
+        try:
+            return self.path.stat().st_ino != os.fstat(self._file.fileno()).st_ino
+        except FileNotFoundError:
+            return False
+
+
+def _open(path: Path) -> IO[str]:
+    return path.open(encoding="utf-8", errors="replace")
+
+
+def _print(reader: LogReader, lines: Iterable[str], named: bool) -> None:
+    prefix = f"{reader.path.stem}: " if named else ""
+    for line in lines:
+        print(prefix + line, end="" if line.endswith("\n") else "\n", flush=True)

@@ -1,0 +1,79 @@
+"""`tune`, `alias`, `serve`, `retire`: changes to what is served, while it is served."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from coordinator.config import load_settings
+from demitasse.cli.console import milliseconds, say
+from demitasse.cli.operations import open_operations
+from demitasse.cli.options import Home, ModelName, parse_duration, parse_pinned
+
+Reference = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="Such as tagger@1.0.0.")]
+
+
+def tune(
+    name: ModelName,
+    queue_limit: Annotated[
+        int | None,
+        typer.Option(help="Examples queued plus running above which callers get a 429."),
+    ] = None,
+    max_batch_size: Annotated[
+        int | None, typer.Option(help="The most examples in one batch.")
+    ] = None,
+    max_queue_delay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="How long the oldest example may wait for company, such as 5ms.",
+        ),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Change a model's limits. Nothing restarts; what is not named stays as it is."""
+    from model_registry.settings import SettingsChange
+
+    if queue_limit is None and max_batch_size is None and max_queue_delay is None:
+        raise typer.BadParameter(
+            "nothing to change; give --queue-limit, --max-batch-size or --max-queue-delay"
+        )
+    delay = None if max_queue_delay is None else parse_duration(max_queue_delay)
+    change = SettingsChange(queue_limit, max_batch_size, delay)
+    with open_operations(load_settings(home=home)) as operations:
+        settings = operations.tune(name, change)
+    say(
+        f"{name}: queue limit {settings.queue_limit}, max batch size {settings.max_batch_size}, "
+        f"max queue delay {milliseconds(settings.max_queue_delay)}; {operations.when}"
+    )
+
+
+def alias(
+    name: ModelName,
+    alias: Annotated[str, typer.Argument(help="`default`, `canary` or any other name.")],
+    version: Annotated[str, typer.Argument(help="The version that it should mean.")],
+    home: Home = None,
+) -> None:
+    """Point an alias to a version, which is served from then on; so stays the one before."""
+    with open_operations(load_settings(home=home)) as operations:
+        operations.set_alias(name, alias, version)
+    say(f"{name}@{alias} means {version}; {operations.when}")
+
+
+def serve(reference: Reference, home: Home = None) -> None:
+    """Serve a version, beside those that are served already."""
+    _set_serving(reference, True, home)
+
+
+def retire(reference: Reference, home: Home = None) -> None:
+    """Serve a version no longer. It stays published; one that an alias means is refused."""
+    _set_serving(reference, False, home)
+
+
+def _set_serving(reference: str, serving: bool, home: Home) -> None:
+    model, version = parse_pinned(reference)
+    with open_operations(load_settings(home=home)) as operations:
+        operations.set_serving(model, version, serving)
+    verb = "is served" if serving else "is retired"
+    say(f"{model} {version} {verb}; {operations.when}")

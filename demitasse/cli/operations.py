@@ -1,0 +1,116 @@
+"""Changes to what is served, on whichever road puts them in force.
+
+While the platform runs, through its admin API, which answers when the change is
+in force; else straight into the registry, for the next start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+from demitasse.cli.registry import find_model, open_catalog, user_name
+
+if TYPE_CHECKING:
+    import httpx
+
+    from coordinator.config import Settings
+    from model_registry.catalog import Catalog
+    from model_registry.settings import EffectiveSettings, SettingsChange
+
+WHO_HEADER = "Demitasse-Operator"
+
+
+class Operations(Protocol):
+    """What an operator may change of a model."""
+
+    @property
+    def when(self) -> str:
+        """Since when a change counts, as the end of a sentence."""
+
+    def tune(self, model: str, change: SettingsChange) -> EffectiveSettings:
+        """Returns what the default version works with from then on."""
+
+    def set_alias(self, model: str, alias: str, version: str) -> None: ...
+
+    def set_serving(self, model: str, version: str, serving: bool) -> None: ...
+
+
+@contextmanager
+def open_operations(settings: Settings) -> Iterator[Operations]:
+    """The admin API of the platform that runs on this home, else its registry."""
+    from demitasse.client import open_http
+    from deploy.status import read_status
+
+    status = read_status(settings.home)
+    if status.running and status.admin_url is not None:
+        with open_http(status.admin_url) as http:
+            yield ThroughAdmin(http)
+    else:
+        with open_catalog(settings) as catalog:
+            yield ThroughRegistry(catalog)
+
+
+class ThroughAdmin:
+    """Changes a platform that runs."""
+
+    when = "in force now"
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def tune(self, model: str, change: SettingsChange) -> EffectiveSettings:
+        from model_registry.settings import EffectiveSettings
+
+        body = dict(change.given())
+        if "max_queue_delay" in body:
+            body["max_queue_delay_seconds"] = body.pop("max_queue_delay")
+        answer = self._call("PATCH", f"/models/{_part(model)}/settings", body)
+        settings = answer["settings"]
+        return EffectiveSettings(
+            settings["queue_limit"],
+            settings["max_batch_size"],
+            settings["max_queue_delay_seconds"],
+            answer["revision"],
+        )
+
+    def set_alias(self, model: str, alias: str, version: str) -> None:
+        path = f"/models/{_part(model)}/aliases/{_part(alias)}"
+        self._call("PUT", path, {"version": version})
+
+    def set_serving(self, model: str, version: str, serving: bool) -> None:
+        path = f"/models/{_part(model)}/versions/{_part(version)}/serving"
+        self._call("PUT", path, {"serving": serving})
+
+    def _call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        from demitasse.client import call
+
+        who = user_name().encode("ascii", "replace")
+        return call(self._http, method, path, json=body, headers={WHO_HEADER: who})
+
+
+class ThroughRegistry:
+    """Changes what the next `up` starts with."""
+
+    when = "takes effect when the platform starts"
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def tune(self, model: str, change: SettingsChange) -> EffectiveSettings:
+        self._catalog.tune(model, change, who=user_name())
+        entry = find_model(self._catalog.snapshot(), model)
+        return entry.settings_for(entry.aliases["default"])
+
+    def set_alias(self, model: str, alias: str, version: str) -> None:
+        self._catalog.set_alias(model, alias, version, who=user_name())
+
+    def set_serving(self, model: str, version: str, serving: bool) -> None:
+        apply = self._catalog.serve if serving else self._catalog.retire
+        apply(model, version, who=user_name())
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")

@@ -1,0 +1,50 @@
+"""The options that several commands share, and the forms of text that they accept."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        help="Where everything that lasts is kept. Default: DEMITASSE_HOME, else ~/.demitasse.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)")
+
+
+class Pinned(NamedTuple):
+    """One version of one model."""
+
+    model: str
+    version: str
+
+
+def parse_pinned(text: str) -> Pinned:
+    """`tagger@1.0.0`."""
+    model, _, version = text.partition("@")
+    if not model or not version:
+        raise typer.BadParameter(f"{text!r} is not NAME@VERSION, such as tagger@1.0.0")
+    return Pinned(model, version)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `5ms` or `0.25s`, as durations are written in a model.toml."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no duration; write a number with ms or s, as in 5ms")
+    return float(match[1]) * (0.001 if match[2] == "ms" else 1.0)
+
+
+def listed(text: str | None) -> list[str]:
+    """`a,b` as a list; nothing for nothing."""
+    return [item.strip() for item in (text or "").split(",") if item.strip()]

@@ -1,0 +1,118 @@
+"""What there is to say and to show about processes: facts in, lines and tables out.
+
+Shared by `up` and `status`. No clock, no terminal: whoever calls prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.text import Text
+
+from demitasse.cli.console import table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from deploy.status import ProcessInfo
+
+_GOOD = ("running", "ready", "idle", "busy")
+_BAD = ("failed", "failing", "restarting", "ended")
+_STYLES = dict.fromkeys(_GOOD, "green") | dict.fromkeys(_BAD, "red")
+#: A minion in one of these stays in it until somebody does something.
+_SETTLED = ("ready", "failed", "failing")
+_WITH_MODEL = ("minion", "decoder")
+
+
+def process_table(processes: Sequence[ProcessInfo]) -> Table:
+    return table(
+        ("role", "model", "version", "pid", "address", "state", "detail"),
+        (
+            (
+                f"  {each.role}" if each.role == "worker" else each.role,
+                each.model,
+                each.version,
+                each.pid,
+                each.address,
+                Text(each.state, style=_STYLES.get(each.state, "yellow")),
+                each.detail.partition("\n")[0],
+            )
+            for each in processes
+        ),
+    )
+
+
+class Change(NamedTuple):
+    """Something new about a process, as a line."""
+
+    line: str
+    bad: bool = False
+    """Whether somebody should look at it."""
+
+
+class Narrator:
+    """Turns one look at the processes after another into what is new since the last.
+
+    Workers are not narrated: they go from idle to busy and back with every batch.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[str, str] = {}
+        self._summary = ""
+
+    def changes(self, processes: Sequence[ProcessInfo]) -> list[Change]:
+        """One for every process whose state is another than before."""
+        states = {}
+        changes = []
+        for name, process in _named(processes):
+            states[name] = process.state
+            if self._states.get(name) != process.state:
+                changes.append(Change(_line(name, process), process.state in _BAD))
+        changes += [Change(f"{name}: gone") for name in self._states if name not in states]
+        self._states = states
+        return changes
+
+    def summary(self, processes: Sequence[ProcessInfo]) -> str | None:
+        """How many models are ready, once none of them is under way; None if that is not new."""
+        minions = [each for each in processes if each.role in _WITH_MODEL]
+        settled = bool(minions) and all(each.state in _SETTLED for each in minions)
+        summary = _summary(minions) if settled else ""
+        if summary == self._summary:
+            return None
+        self._summary = summary
+        return summary or None
+
+
+def _named(processes: Sequence[ProcessInfo]) -> list[tuple[str, ProcessInfo]]:
+    named = []
+    coordinators = 0
+    for process in processes:
+        if process.role == "coordinator":
+            named.append((f"coordinator {coordinators}", process))
+            coordinators += 1
+        elif process.role == "minion":
+            named.append((f"{process.model} {process.version}", process))
+        elif process.role != "worker":
+            named.append((process.role, process))
+    return named
+
+
+def _line(name: str, process: ProcessInfo) -> str:
+    detail = f", {process.detail}" if process.detail else ""
+    pid = f" (pid {process.pid})" if process.pid is not None else ""
+    return f"{name}: {process.state}{pid}{detail}"
+
+
+def _summary(minions: Sequence[ProcessInfo]) -> str:
+    broken = [each for each in minions if each.state != "ready"]
+    models = sum(each.role == "minion" for each in minions)
+    if broken:
+        names = ", ".join(
+            f"{each.model} {each.version}" if each.role == "minion" else each.role
+            for each in broken
+        )
+        return f"not ready: {names}; `demitasse status` says why"
+    if not models:
+        return "no models are served yet; publish one with `demitasse publish DIR`"
+    return f"ready: all {models} models" if models > 1 else "ready: the one model that is served"

@@ -1,0 +1,174 @@
+"""`up`: the whole platform on this machine, until it is told to stop.
+
+The deployment does the work; here it is started, stopped by signals, and shown:
+as a live table on a terminal, as one line per change elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from coordinator.config import load_settings
+from demitasse.cli.console import open_console
+from demitasse.cli.options import Home, listed
+from demitasse.cli.processes import Narrator, process_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.live import Live
+
+    from coordinator.config import Settings
+    from deploy.local import LocalDeployment
+    from deploy.status import ProcessInfo
+
+_PROBE_SECONDS = 0.1
+#: What shells say of a process that a signal ended.
+_SIGNAL_EXIT = 128
+
+
+def up(
+    home: Home = None,
+    port: Annotated[int | None, typer.Option(help="Of the public API; 8080 by default.")] = None,
+    admin_port: Annotated[
+        int | None, typer.Option(help="Of the admin API, on loopback; 8081 by default.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Coordinators that share the public port; 1 by default.")
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[@VERSION],...", help="Serve these instead of all that are marked served."
+        ),
+    ] = None,
+) -> None:
+    """Start everything and stay. Ctrl-C or SIGTERM: finish what was begun; again: end at once."""
+    settings = load_settings(home=home, port=port, admin_port=admin_port, processes=processes)
+    raise typer.Exit(asyncio.run(_run(settings, listed(models))))
+
+
+async def _run(settings: Settings, models: list[str]) -> int:
+    """Returns the exit status."""
+    from deploy.local import LocalDeployment
+
+    screen: Screen = LiveScreen() if sys.stdout.isatty() else PlainScreen()
+    deployment: LocalDeployment
+
+    def on_change() -> None:
+        screen.show(deployment.processes())
+
+    deployment = LocalDeployment(settings, models=models, on_change=on_change)
+    stop, abort = asyncio.Event(), asyncio.Event()
+    ended_by = _stop_on_signals(stop, abort, screen)
+    with screen:
+        probe = asyncio.create_task(_say_when_it_answers(settings, screen))
+        try:
+            await deployment.run(stop, abort)
+        finally:
+            probe.cancel()
+    if abort.is_set():
+        return _SIGNAL_EXIT + ended_by[-1]
+    screen.say("stopped")
+    return 0
+
+
+def _stop_on_signals(stop: asyncio.Event, abort: asyncio.Event, screen: Screen) -> list[int]:
+    """Returns the list into which the signals that came are put."""
+    received: list[int] = []
+
+    def on_signal(number: int) -> None:
+        received.append(number)
+        if stop.is_set():
+            abort.set()
+        else:
+            screen.say("stopping: finishing what was begun; once more to end at once")
+            stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    return received
+
+
+async def _say_when_it_answers(settings: Settings, screen: Screen) -> None:
+    import httpx
+
+    url = f"http://{settings.host}:{settings.port}"
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            try:
+                if (await client.get(f"{url}/livez")).is_success:
+                    break
+            except httpx.HTTPError:
+                await asyncio.sleep(_PROBE_SECONDS)
+    screen.say(f"the API answers at {url}")
+
+
+class Screen(Protocol):
+    """Where the platform's state is shown."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def say(self, line: str) -> None:
+        """Something that stays."""
+
+    def show(self, processes: Sequence[ProcessInfo]) -> None:
+        """The processes as they are now."""
+
+
+class PlainScreen:
+    """One line per change of a state."""
+
+    def __init__(self) -> None:
+        self._narrator = Narrator()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+
+    def show(self, processes: Sequence[ProcessInfo]) -> None:
+        for change in self._narrator.changes(processes):
+            self.say(change.line)
+        summary = self._narrator.summary(processes)
+        if summary is not None:
+            self.say(summary)
+
+
+class LiveScreen:
+    """A table that is drawn anew, and above it what stays."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._console = open_console(sys.stdout)
+        self._narrator = Narrator()
+        self._live: Live = Live(console=self._console, auto_refresh=False)
+
+    def __enter__(self) -> None:
+        self._live.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def say(self, line: str) -> None:
+        self._console.print(line)
+
+    def show(self, processes: Sequence[ProcessInfo]) -> None:
+        for change in self._narrator.changes(processes):
+            if change.bad:
+                self.say(change.line)
+        summary = self._narrator.summary(processes)
+        if summary is not None:
+            self.say(summary)
+        self._live.update(process_table(processes), refresh=True)
