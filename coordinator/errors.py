@@ -58,7 +58,7 @@ from wire.errors import Code
 class DemitasseError(Exception):
     """Something went wrong."""
 
-    code: str = "internal-error"
+    code: str = "error"
     title: ClassVar[str] = "Something went wrong."
     retryable: ClassVar[bool] = False
 
@@ -90,6 +90,8 @@ class DemitasseError(Exception):
 
 class CallerError(DemitasseError):
     """As it stands, this request will not succeed."""
+
+    code = "caller-error"
 
 
 class BadRequest(CallerError):
@@ -129,7 +131,7 @@ class InvalidBase64(BadRequest):
 
 
 class InvalidEncodedBody(BadRequest):
-    """The body does not decode as its Content-Encoding or Transfer-Encoding says."""
+    """The body does not decode as its Transfer-Encoding says."""
 
     code = "invalid-encoded-body"
 

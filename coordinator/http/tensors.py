@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 import math
+import struct
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,21 @@ from coordinator.errors import InputMismatch, InvalidBase64, InvalidBody
 from wire.errors import WireError
 from wire.tensor import DTYPES, Tensor, TensorSpec, byte_size
 
+_NUMBERS = frozenset({int, float})
+#: dtype -> format of the struct module, standard sizes; bool is left out, since any value passes.
+_FORMATS = {
+    "uint8": "B",
+    "uint16": "H",
+    "uint32": "I",
+    "uint64": "Q",
+    "int8": "b",
+    "int16": "h",
+    "int32": "i",
+    "int64": "q",
+    "float16": "e",
+    "float32": "f",
+    "float64": "d",
+}
 MAX_DEPTH = 32  # of parameters, as of answers in wire/answers.py
 
 
@@ -32,7 +48,31 @@ def from_value(name: str, spec: TensorSpec, value: Any) -> Tensor:
     """
     if type(value) is dict:
         return _binary_tensor(name, spec, value)
+    if len(spec.shape) == 1 and spec.dtype in _FORMATS and _is_row(value):
+        return _flat_tensor(name, spec, value)
     return _nested_tensor(name, spec, value)
+
+
+def _is_row(value: Any) -> bool:
+    return type(value) is list and _NUMBERS.issuperset(map(type, value))
+
+
+def _flat_tensor(name: str, spec: TensorSpec, value: list[float]) -> Tensor:
+    """One row of numbers, packed without numpy.
+
+    For the short rows that come as JSON, numpy's half a dozen calls cost 17
+    microseconds of a request and this one 3 (2026-11, 2 cores, 64-byte body).
+    """
+    if reason := spec.mismatch(spec.dtype, (len(value),)):
+        raise _mismatch(name, reason)
+    format_ = _FORMATS[spec.dtype]
+    try:
+        data = struct.pack(f"<{len(value)}{format_}", *value)
+    except (struct.error, OverflowError) as error:
+        raise _mismatch(name, f"the values are not all {spec.dtype}") from error
+    if format_ in "efd" and not all(map(math.isfinite, value)):
+        raise _mismatch(name, "a value is not finite")
+    return Tensor(spec.dtype, (len(value),), data)
 
 
 def _nested_tensor(name: str, spec: TensorSpec, value: Any) -> Tensor:

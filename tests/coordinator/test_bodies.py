@@ -1,0 +1,206 @@
+"""coordinator/http/body.py: limits, timeouts, encodings and 100-continue, over raw sockets."""
+
+import asyncio
+import gzip
+import tracemalloc
+
+import pytest
+from aiohttp import web
+from edge import LIMITS, calling, exchange, post, serving
+
+from coordinator.errors import QueueFull
+from coordinator.http.body import read_body
+
+ANY = "application/octet-stream"
+
+
+async def echo(request):
+    return web.Response(body=await read_body(request, LIMITS.max_body_bytes, LIMITS.body_timeout))
+
+
+def chunked(*chunks: bytes, end: bool = True) -> bytes:
+    sent = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return sent + (b"0\r\n\r\n" if end else b"")
+
+
+@pytest.mark.parametrize("size", [1, 64, 4096])
+async def test_a_body_up_to_the_limit_arrives_whole(size):
+    reply = await exchange(echo, post(b"x" * size, ANY))
+
+    assert reply.body == b"x" * size
+
+
+async def test_a_body_in_pieces_arrives_whole():
+    async with serving(echo) as port, calling(port) as caller:
+        await caller.send(post(Content_Length="6", content_type=ANY))
+        for piece in (b"ab", b"cd", b"ef"):
+            await caller.send(piece)
+
+        assert (await caller.reply()).body == b"abcdef"
+
+
+async def test_a_chunked_body_arrives_whole():
+    reply = await exchange(
+        echo, post(content_type=ANY, Transfer_Encoding="chunked") + chunked(b"ab", b"c")
+    )
+
+    assert reply.body == b"abc"
+
+
+async def test_an_empty_body_is_refused():
+    reply = await exchange(echo, post(b"", ANY))
+
+    assert (reply.status, reply.json()["code"]) == (400, "empty-body")
+
+
+async def test_two_gigabytes_announced_are_refused_before_a_byte_is_sent():
+    async with serving(echo) as port, calling(port) as caller:
+        await caller.send(post(content_type=ANY, Content_Length=str(2 * 1024**3)))
+        reply = await caller.reply()
+
+        assert (reply.status, reply.json()["code"]) == (413, "payload-too-large")
+        assert reply.headers["connection"] == "close"
+
+
+async def test_one_byte_too_many_is_refused():
+    reply = await exchange(echo, post(b"x" * 4097, ANY))
+
+    assert (reply.status, reply.json()["code"]) == (413, "payload-too-large")
+
+
+async def test_an_endless_chunked_body_is_refused_and_its_rest_is_kept_nowhere():
+    chunk = chunked(b"x" * 65536, end=False)
+    async with serving(echo) as port, calling(port) as caller:
+        await caller.send(post(content_type=ANY, Transfer_Encoding="chunked") + chunk)
+        reply = await caller.reply()
+        tracemalloc.start()
+        for _ in range(200):  # 13 MB more, read and thrown away while the connection lingers
+            await caller.send(chunk)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        assert (reply.status, reply.json()["code"]) == (413, "payload-too-large")
+        assert peak < 4 * 1024**2
+
+
+async def test_a_body_that_stops_coming_is_given_up():
+    async def impatient(request):
+        return web.Response(body=await read_body(request, 100, 0.05))
+
+    async with serving(impatient) as port, calling(port) as caller:
+        await caller.send(post(b"ab", ANY, Content_Length="3"))
+        reply = await caller.reply()
+
+        assert (reply.status, reply.json()["code"]) == (408, "body-timeout")
+        assert reply.headers["connection"] == "close"
+
+
+async def test_a_broken_chunk_is_the_callers_fault():
+    async with serving(echo) as port, calling(port) as caller:
+        await caller.send(post(content_type=ANY, Transfer_Encoding="chunked") + b"2\r\nab\r\n")
+        await asyncio.sleep(0)
+        await caller.send(b"zz\r\n")
+        reply = await caller.reply()
+
+        assert reply.status == 400
+
+
+async def test_identity_is_the_encoding_of_bytes_as_they_are():
+    reply = await exchange(echo, post(b"abc", ANY, Content_Encoding="Identity"))
+
+    assert reply.body == b"abc"
+
+
+@pytest.mark.parametrize(
+    "coding", ["gzip", "deflate", "br", "zstd", "compress", "gzip, gzip", "x", ""]
+)
+async def test_another_content_encoding_is_refused(coding):
+    reply = await exchange(echo, post(b"abc", ANY, Content_Encoding=coding))
+
+    assert (reply.status, reply.json()["code"]) == (415, "unsupported-content-encoding")
+    assert reply.json()["accepted"] == ["identity"]
+
+
+async def test_two_content_encoding_headers_are_refused():
+    twice = post(b"abc", ANY, Content_Encoding="identity", content_encoding="identity")
+
+    assert (await exchange(echo, twice)).json()["code"] == "unsupported-content-encoding"
+
+
+async def test_a_gzip_bomb_is_refused_with_memory_flat():
+    bomb = gzip.compress(bytes(64 * 1024**2))
+    async with serving(echo) as port, calling(port) as caller:
+        tracemalloc.start()
+        await caller.send(post(bomb, ANY, Content_Encoding="gzip"))
+        reply = await caller.reply()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert reply.status == 415
+    assert peak < 4 * 1024**2
+
+
+async def test_100_continue_is_sent_when_the_body_is_wanted():
+    async with serving(echo) as port, calling(port) as caller:
+        await caller.send(post(content_type=ANY, Expect="100-continue", Content_Length="2"))
+        status, _ = await caller.head()
+        await caller.send(b"ab")
+        reply = await caller.reply()
+
+        assert (status, reply.status, reply.body) == (100, 200, b"ab")
+
+
+async def test_a_refused_request_gets_no_100_and_the_connection_ends():
+    async def full(request):
+        raise QueueFull
+
+    async with serving(full) as port, calling(port) as caller:
+        await caller.send(post(content_type=ANY, Expect="100-continue", Content_Length="2"))
+        reply = await caller.reply()
+
+        assert reply.status == 429
+        assert reply.headers["connection"] == "close"
+
+
+async def test_too_much_announced_behind_100_continue_gets_no_100():
+    async with serving(echo) as port, calling(port) as caller:
+        await caller.send(post(content_type=ANY, Expect="100-continue", Content_Length="9999"))
+
+        assert (await caller.reply()).status == 413
+
+
+async def test_another_expectation_is_refused():
+    async with serving(echo) as port, calling(port) as caller:
+        await caller.send(post(content_type=ANY, Expect="200-ok", Content_Length="2"))
+        reply = await caller.reply()
+
+        assert (reply.status, reply.json()["code"]) == (417, "unsupported-expectation")
+
+
+async def test_the_next_good_request_on_another_connection_is_answered():
+    async with serving(echo) as port:
+        async with calling(port) as hostile:
+            await hostile.send(post(content_type=ANY, Content_Length=str(2 * 1024**3)))
+            await hostile.reply()
+        async with calling(port) as caller:
+            await caller.send(post(b"good", ANY))
+
+            assert (await caller.reply()).body == b"good"
+
+
+async def test_a_caller_that_hangs_up_leaves_no_error_in_the_log(caplog):
+    ended = asyncio.Event()
+
+    async def watched(request):
+        try:
+            return await echo(request)
+        finally:
+            ended.set()
+
+    async with serving(watched) as port:
+        async with calling(port) as caller:
+            await caller.send(post(b"ab", ANY, Content_Length="3"))
+        async with asyncio.timeout(5):
+            await ended.wait()
+
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

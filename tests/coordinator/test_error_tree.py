@@ -1,0 +1,79 @@
+"""coordinator/errors.py: codes, texts, and what comes from other processes."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from coordinator import errors
+from coordinator.errors import DemitasseError, InvalidInput, from_wire
+from coordinator.http.middleware import status_of
+from wire.errors import Code
+
+CLASSES = [
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(kind, DemitasseError)
+]
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "errors.md"
+
+
+def test_the_tree_in_the_docstring_names_every_class_and_its_code():
+    drawn = dict(re.findall(r"─ (\w+)(?: +([a-z0-9-]+)$)?", errors.__doc__ or "", re.MULTILINE))
+
+    assert drawn.keys() == {kind.__name__ for kind in CLASSES} - {"DemitasseError"}
+    assert all(code in ("", getattr(errors, name).code) for name, code in drawn.items())
+
+
+def test_codes_are_unique():
+    codes = [kind.code for kind in CLASSES]
+
+    assert len(codes) == len(set(codes))
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_the_default_text_is_the_first_line_of_the_docstring(kind):
+    assert kind().detail == (kind.__doc__ or "").partition("\n")[0]
+    assert str(kind("this time")) == "this time"
+
+
+@pytest.mark.parametrize("code", Code)
+def test_every_code_of_the_wire_has_an_error_of_its_own(code):
+    error = from_wire(code.value, "text", 2.5)
+
+    assert not isinstance(error, errors.Internal)
+    assert error.retry_after == 2.5
+    assert error.detail == "text"
+
+
+@pytest.mark.parametrize("code", ["image-damaged", "image-too-large"])
+def test_the_image_tiers_codes_are_the_callers_fault(code):
+    error = from_wire(code, "cut off")
+
+    assert isinstance(error, InvalidInput)
+    assert error.code == code
+    assert status_of(error) == 422
+
+
+def test_a_models_own_word_for_bad_input_is_kept():
+    assert from_wire("too-dark", "nothing to see", invalid_input=True).code == "too-dark"
+
+
+def test_an_unknown_code_is_our_fault_and_its_text_stays_inside():
+    error = from_wire("surprise", "/secret/path")
+
+    assert isinstance(error, errors.Internal)
+    assert "secret" not in error.detail
+
+
+def test_the_page_lists_every_code_with_its_status_and_whether_to_retry():
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| (\d{3}) \| (yes|no) \|", DOCUMENTED.read_text(), re.M)
+    leaves = [kind for kind in CLASSES if not kind.__subclasses__() or kind in _RAISED_PARENTS]
+
+    assert sorted(rows) == sorted(
+        (kind.code, str(status_of(kind())), "yes" if kind.retryable else "no") for kind in leaves
+    )
+
+
+_RAISED_PARENTS = {errors.InvalidInput, errors.PayloadTooLarge, errors.BadRequest}
