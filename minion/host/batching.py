@@ -84,8 +84,13 @@ class BatchQueue(Generic[E]):
                 return True
         return False
 
-    def take(self, now: float) -> Batch[E] | Wait | None:
-        """What an idle worker should do now; None when nobody waits."""
+    def take(self, now: float, *, idle_workers: int = 1) -> Batch[E] | Wait | None:
+        """What an idle worker should do now; None when nobody waits.
+
+        Args:
+            idle_workers: the one that asks included. They share what waits evenly:
+                two batches side by side end before one of twice the size.
+        """
         if self._returned:
             members = self._returned.popleft()
             late = [example for example in members if _expired(example, now)]
@@ -95,18 +100,20 @@ class BatchQueue(Generic[E]):
         due = [group for group in self._groups.values() if self._due_at(group) <= now]
         if not due:
             return Wait(min(map(self._due_at, self._groups.values())))
-        return self._form(min(due, key=_oldest), now)
+        group = min(due, key=_oldest)
+        share = -(-len(group) // idle_workers)
+        return self._form(group, min(share, self.policy.max_batch_size), now)
 
     def _due_at(self, group: OrderedDict[E, float]) -> float:
         if len(group) >= self.policy.max_batch_size:
             return float("-inf")
         return _oldest(group) + self.policy.max_queue_delay_seconds
 
-    def _form(self, group: OrderedDict[E, float], now: float) -> Batch[E]:
+    def _form(self, group: OrderedDict[E, float], size: int, now: float) -> Batch[E]:
         members: list[E] = []
         late: list[E] = []
         room = self.policy.max_batch_bytes
-        while group and len(members) < self.policy.max_batch_size:
+        while group and len(members) < size:
             example = next(iter(group))
             if members and example.size_bytes > room:
                 break

@@ -225,9 +225,10 @@ class Lane:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while (worker := self.keeper.idle()) is not None:
+        while idle := self.keeper.idle():
+            worker = idle[0]
             now = self._clock()
-            decision = self._queue.take(now)
+            decision = self._queue.take(now, idle_workers=len(idle))
             if isinstance(decision, Wait):
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(decision.until - now, self._pump)

@@ -42,10 +42,14 @@ STATUS_INTERVAL_SECONDS = 0.02
 COST_CHANGE = 0.1
 
 
+class Links(set["HostLink"]):
+    """The coordinators that are connected to this host."""
+
+
 class HostLink(asyncio.Protocol):
     """One coordinator's connection."""
 
-    def __init__(self, lane: Lane, ready: Ready, links: set[HostLink]) -> None:
+    def __init__(self, lane: Lane, ready: Ready, links: Links) -> None:
         self._lane = lane
         self._ready = ready
         self._links = links

@@ -17,7 +17,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from minion.host.lane import Failed, Lane, Outcome, Refused
-from minion.host.link import UPGRADE_TOKEN, HostLink
+from minion.host.link import UPGRADE_TOKEN, HostLink, Links
 from minion.host.metrics import host_metrics
 from minion.host.spec import ServiceSpec
 from wire.answers import unpack_answer
@@ -31,7 +31,7 @@ MAX_BODY_BYTES = 256 * 2**20
 SPEC = web.AppKey("spec", ServiceSpec)
 LANE = web.AppKey("lane", Lane)
 METRICS = web.AppKey("metrics", CollectorRegistry)
-LINKS: web.AppKey[set[HostLink]] = web.AppKey("links")
+LINKS = web.AppKey("links", Links)
 
 #: Everything else that keeps an example from its answer is the minion's own doing.
 _STATUS = {
@@ -61,8 +61,7 @@ def create_app(spec: ServiceSpec, *, grace_seconds: float) -> web.Application:
     """The host's application. Starting it starts the workers; stopping it drains the lane."""
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[SPEC] = spec
-    links: set[HostLink] = set()
-    app[LINKS] = links
+    app[LINKS] = Links()
 
     async def lane(app: web.Application) -> AsyncIterator[None]:
         app[LANE] = Lane(spec)

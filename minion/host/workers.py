@@ -267,11 +267,8 @@ class Keeper:
         """How many workers could run a batch, now or after the one they run."""
         return sum(worker.state in (State.IDLE, State.BUSY) for worker in self._workers.values())
 
-    def idle(self) -> Worker | None:
-        for worker in self._workers.values():
-            if worker.state is State.IDLE:
-                return worker
-        return None
+    def idle(self) -> list[Worker]:
+        return [worker for worker in self._workers.values() if worker.state is State.IDLE]
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()

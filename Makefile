@@ -1,0 +1,55 @@
+# Two commands matter to a newcomer: `make run` and `make test`. The rest is daily work.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+ADMIN_PORT ?= 8081
+PROCESSES ?= 1
+EXAMPLES := $(patsubst %/model.toml,%,$(wildcard examples/*/model.toml))
+UP_FLAGS := --port $(PORT) --admin-port $(ADMIN_PORT) --processes $(PROCESSES)
+
+.PHONY: setup run test check bench fmt lint types docs lock clean
+
+setup: $(VENV)/.ready ## the platform's environment, from the lock file
+
+$(VENV)/.ready: requirements-dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Demitasse needs Python 3.11 or later, " + sys.executable + " is " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+run: setup ## the platform with the example models; PORT= ADMIN_PORT= PROCESSES=
+	$(BIN)/demitasse publish $(EXAMPLES)
+	$(BIN)/demitasse up $(UP_FLAGS)
+
+test: setup ## units, and the whole platform with real environments
+	$(BIN)/python -m pytest
+
+check: lint types test bench ## what CI runs
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fmt: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup
+	$(BIN)/mypy
+
+bench: setup ## overhead of the road, batching against the offline loop
+	$(BIN)/python -m benchmarks.road
+	$(BIN)/python -m benchmarks.batching
+
+docs: setup ## the generated parts of docs/, and whether the rest is true
+	$(BIN)/python -m pytest tests/test_docs.py
+
+lock: setup ## new versions into the lock files
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade --extra dev pyproject.toml --output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

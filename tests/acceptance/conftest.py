@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.platform import EXAMPLES, Platform, running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.acceptance)
+
+
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """All example models, each in its own environment, as `make run` starts them."""
+    packages = sorted(path.parent for path in EXAMPLES.glob("*/model.toml"))
+    with running(tmp_path_factory.mktemp("everything"), packages, within=900) as platform:
+        yield platform
+
+
+@pytest.fixture
+def variant(tmp_path: Path) -> Callable[..., Path]:
+    """A copy of an example package with lines of its model.toml replaced."""
+
+    def make(example: str, name: str, replace: dict[str, str]) -> Path:
+        package = tmp_path / "packages" / name
+        shutil.copytree(EXAMPLES / example, package)
+        text = (package / "model.toml").read_text()
+        for old, new in replace.items():
+            assert old in text, f"{example}/model.toml has no {old!r}"
+            text = text.replace(old, new)
+        (package / "model.toml").write_text(text)
+        return package
+
+    return make
