@@ -21,8 +21,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from envs import installation, kit
+from envs.errors import BuildFailed
 from envs.spec import EnvironmentSpec
-from envs.steps import BuildFailed, Progress
+from envs.steps import Progress
 
 __all__ = ["BuildFailed", "Environment", "EnvironmentInfo", "EnvironmentStore"]
 
@@ -92,10 +93,12 @@ class EnvironmentStore:
     def prune(self, keep: Collection[str]) -> list[EnvironmentInfo]:
         """Remove environments whose fingerprint is not in `keep`; those that were removed.
 
-        The caller knows which are in use.
+        The caller knows which are in use. What an interrupted or failed build left goes too.
         """
-        unwanted = [info for info in self.list() if info.fingerprint not in keep]
-        return [info for info in unwanted if self._remove(info)]
+        infos = {info.fingerprint: info for info in self.list()}
+        unwanted = [path.name for path in self._root.glob("*/") if path.name not in keep]
+        removed = [fingerprint for fingerprint in unwanted if self._remove(fingerprint)]
+        return [infos[fingerprint] for fingerprint in removed if fingerprint in infos]
 
     def list(self) -> list[EnvironmentInfo]:
         """Complete environments, oldest first."""
@@ -119,14 +122,15 @@ class EnvironmentStore:
         )
         _mark(environment.directory, spec, build_seconds=time.monotonic() - started)
 
-    def _remove(self, info: EnvironmentInfo) -> bool:
+    def _remove(self, fingerprint: str) -> bool:
         """False when another process holds it, to build or to remove it."""
+        directory = self._root / fingerprint
         try:
-            with self._lock(info.fingerprint).acquire(timeout=0):
+            with self._lock(fingerprint).acquire(timeout=0):
                 # The marker first, so that what is half removed does not look whole.
-                (info.directory / _MARKER).unlink(missing_ok=True)
-                shutil.rmtree(info.directory, ignore_errors=True)
-                self.log_path(info.fingerprint).unlink(missing_ok=True)
+                (directory / _MARKER).unlink(missing_ok=True)
+                shutil.rmtree(directory, ignore_errors=True)
+                self.log_path(fingerprint).unlink(missing_ok=True)
         except Timeout:
             return False
         return True

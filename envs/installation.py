@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from envs import kit
-from envs.spec import EnvironmentSpec, InstallOptions
+from envs.sources import InstallOptions
+from envs.spec import EnvironmentSpec
 from envs.steps import Progress, Steps
 
 #: Variables that make an interpreter or an installer look elsewhere than it is told.

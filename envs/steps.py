@@ -12,19 +12,11 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from envs.errors import BuildFailed
+
 Progress = Callable[[str], None]
 
 _TAIL_LINES = 30  # a resolver's explanation fits; a compiler's output does not, and has the file
-
-
-class BuildFailed(Exception):
-    """An environment could not be built; the message ends with the end of the log."""
-
-    def __init__(self, step: str, log_path: Path, tail: str) -> None:
-        super().__init__(f"{step} failed; {log_path} ends with:\n{tail}")
-        self.step = step
-        self.log_path = log_path
-        self.tail = tail
 
 
 class Steps:

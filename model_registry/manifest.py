@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from envs.spec import InvalidPython, normalise, python_specifier
+from envs.errors import InvalidPython, InvalidRequirements
+from envs.interpreters import python_specifier
+from envs.requirements import normalise
 from model_registry.manifest_table import ManifestError, Table
 from model_registry.schema import (
     Schema,
@@ -312,7 +314,7 @@ def _check_files(manifest: Manifest, package: Path, file: str) -> None:
         )
     try:
         normalise(manifest.requirements_text(package) or "")
-    except (OSError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, InvalidRequirements) as error:
         requirements = manifest.environment.requirements
         raise ManifestError(
             file,

@@ -45,7 +45,10 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that nobody else writes beside; committed unless the block raises."""
+    """A transaction that nobody else writes beside; committed unless the block raises.
+
+    So on SQLite. PostgreSQL, not tried yet, will want a lock taken here.
+    """
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from envs.builder import BuildFailed, Environment, EnvironmentStore
-from envs.spec import EnvironmentSpec, PythonNotFound, resolve
+from envs.builder import Environment, EnvironmentStore
+from envs.errors import BuildFailed, PythonNotFound
+from envs.spec import EnvironmentSpec, resolve
 
 
 def unseen(line: str) -> None:
@@ -191,6 +192,16 @@ def test_environments_are_listed_and_pruned(store: EnvironmentStore, spec: Envir
     assert [info.fingerprint for info in removed] == [other.fingerprint]
     assert not other.directory.exists()
     assert store.list() == listed[:1]
+
+
+def test_what_a_failed_build_left_is_pruned(store: EnvironmentStore, spec: EnvironmentSpec):
+    broken = replace(spec, requirements=("demitasse-pebble==2.0",))
+    with pytest.raises(BuildFailed) as caught:
+        store.ensure(broken, progress=silent)
+
+    assert store.prune([]) == []
+    assert not caught.value.log_path.exists()
+    assert not caught.value.log_path.with_suffix("").exists()
 
 
 def test_the_kit_runs_on_the_oldest_python_that_a_model_may_bring(

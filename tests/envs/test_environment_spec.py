@@ -6,19 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from envs.spec import (
-    EnvironmentSpec,
-    InstallOptions,
-    Interpreter,
-    InvalidPython,
-    InvalidRequirements,
-    PythonNotFound,
-    find_interpreter,
-    normalise,
-    probe,
-    python_specifier,
-    resolve,
-)
+from envs.errors import InvalidPython, InvalidRequirements, PythonNotFound
+from envs.interpreters import Interpreter, find_interpreter, probe, python_specifier
+from envs.requirements import normalise
+from envs.sources import InstallOptions
+from envs.spec import EnvironmentSpec, resolve
 
 PYTHON = Interpreter(Path("/usr/bin/python3"), "3.11.7", "cpython-311-x86_64", "linux-x86_64")
 SPEC = EnvironmentSpec(PYTHON, ("msgpack", "numpy", "six==1.17.0"), InstallOptions())
@@ -131,7 +123,9 @@ def test_pips_settings_are_taken_over_variables_before_files(tmp_path: Path):
     )
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     variables |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_FIND_LINKS": "/one /two"}
-    program = "from envs.spec import pip_options as o; print(o().find_links, o().extra_index_urls)"
+    program = (
+        "from envs.sources import pip_options as o; print(o().find_links, o().extra_index_urls)"
+    )
 
     done = subprocess.run(
         [sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=True
