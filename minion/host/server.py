@@ -73,7 +73,7 @@ def create_app(spec: ServiceSpec, *, grace_seconds: float) -> web.Application:
     async def drain(app: web.Application) -> None:
         # aiohttp calls this when nobody can connect any more and before it closes connections.
         await app[LANE].drain(grace_seconds)
-        for link in list(app[LINKS]):
+        for link in app[LINKS].copy():
             link.close()
 
     app.cleanup_ctx.append(lane)
