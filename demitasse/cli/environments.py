@@ -58,7 +58,8 @@ def prune(home: Home = None) -> None:
 
 def _users(settings: Settings) -> dict[str, list[Version]]:
     """The published versions by the fingerprint of the environment that each needs here."""
-    from envs.spec import SpecError, resolve
+    from envs.errors import SpecError
+    from envs.spec import resolve
 
     try:
         with open_catalog(settings) as catalog:

@@ -23,9 +23,7 @@ def explanation(error: BaseException) -> str | None:
 
     from coordinator.config import InvalidSettings
     from demitasse.client import ApiError
-    from deploy.local import DeploymentError
-    from envs.builder import BuildFailed
-    from envs.spec import SpecError
+    from envs.errors import EnvironmentUnavailable
     from model_registry.errors import RegistryError
 
     if isinstance(error, ApiError):
@@ -34,7 +32,7 @@ def explanation(error: BaseException) -> str | None:
         return f"the registry's database cannot be used: {getattr(error, 'orig', None) or error}"
     if isinstance(error, OSError):
         return _os_explanation(error)
-    own = (CommandError, InvalidSettings, DeploymentError, RegistryError, BuildFailed, SpecError)
+    own = (CommandError, InvalidSettings, RegistryError, EnvironmentUnavailable)
     return str(error) if isinstance(error, own) else None
 
 

@@ -15,6 +15,7 @@ import typer
 
 from coordinator.config import load_settings
 from demitasse.cli.console import open_console
+from demitasse.cli.failures import CommandError
 from demitasse.cli.options import Home, listed
 from demitasse.cli.processes import Narrator, process_table
 
@@ -55,7 +56,7 @@ def up(
 
 async def _run(settings: Settings, models: list[str]) -> int:
     """Returns the exit status."""
-    from deploy.local import LocalDeployment
+    from deploy.local import DeploymentError, LocalDeployment
 
     screen: Screen = LiveScreen() if sys.stdout.isatty() else PlainScreen()
     deployment: LocalDeployment
@@ -70,6 +71,8 @@ async def _run(settings: Settings, models: list[str]) -> int:
         probe = asyncio.create_task(_say_when_it_answers(settings, screen))
         try:
             await deployment.run(stop, abort)
+        except DeploymentError as error:
+            raise CommandError(str(error)) from error
         finally:
             probe.cancel()
     if abort.is_set():
