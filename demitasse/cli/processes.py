@@ -115,4 +115,4 @@ def _summary(minions: Sequence[ProcessInfo]) -> str:
         return f"not ready: {names}; `demitasse status` says why"
     if not models:
         return "no models are served yet; publish one with `demitasse publish DIR`"
-    return f"ready: {models} model{"s" if models > 1 else ""}"
+    return "ready: 1 model" if models == 1 else f"ready: {models} models"
