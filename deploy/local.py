@@ -243,6 +243,7 @@ class LocalDeployment:
             threads=manifest.resources.threads,
             load_timeout_seconds=manifest.resources.load_timeout,
             predict_timeout_seconds=manifest.resources.predict_timeout,
+            options=dict(manifest.options),
         )
 
     def _environment(self, minion: Minion, version: Version) -> Environment:

@@ -44,7 +44,7 @@ class LoadContext(NamedTuple):
     """Threads that the model may compute with; BLAS and OpenMP are already limited to it."""
     max_batch_size: int
     options: Mapping[str, Any]
-    """What the operator set for this model beside its package; mostly empty."""
+    """The `[options]` of model.toml; mostly empty."""
 
     def path(self, relative: str) -> Path:
         """A file of the package, such as `weights/tagger.pt`."""

@@ -43,7 +43,7 @@ RESIZES = ("stretch", "crop", "pad")
 
 _TOP_KEYS = (
     *("name", "version", "entry", "description", "analyze", "environment", "input", "output"),
-    *("batching", "admission", "resources", "quality", "release"),
+    *("batching", "admission", "resources", "options", "quality", "release"),
 )
 _NUMBER = r"(0|[1-9]\d{0,8})"
 _VERSION = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}"
@@ -83,6 +83,9 @@ class Resources:
     predict_timeout: float
 
 
+Option = str | int | float | bool
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """What was measured of this version, on what."""
@@ -113,6 +116,8 @@ class Manifest:
     max_batch_size: int
     max_queue_delay: float
     resources: Resources
+    options: Mapping[str, Option]
+    """What `load` finds in `context.options`: the author's own knobs."""
     quality: Quality | None
     release_notes: str
 
@@ -215,6 +220,7 @@ def _manifest(top: Table) -> Manifest:
         max_batch_size=batching.integer("max_batch_size", MAX_BATCH_SIZE_RANGE, 1),
         max_queue_delay=batching.seconds("max_queue_delay", MAX_QUEUE_DELAY_RANGE, "0ms"),
         resources=_read_resources(top),
+        options=MappingProxyType(_read_options(top)),
         quality=_read_quality(top),
         release_notes=top.table("release", ("notes",)).text("notes", ""),
     )
@@ -292,6 +298,17 @@ def _read_resources(top: Table) -> Resources:
         load_timeout=table.seconds("load_timeout", _LOAD_TIMEOUT_RANGE, "120s"),
         predict_timeout=table.seconds("predict_timeout", _PREDICT_TIMEOUT_RANGE, "30s"),
     )
+
+
+def _read_options(top: Table) -> dict[str, Option]:
+    options = top.value("options") or {}
+    if not isinstance(options, dict):
+        raise top.refusal("options", "a table")
+    for name, value in options.items():
+        if not isinstance(value, str | int | float | bool):
+            table = Table(top.file, "options", options, options)
+            raise table.refusal(name, "a string, a number, true or false")
+    return options
 
 
 def _read_quality(top: Table) -> Quality | None:

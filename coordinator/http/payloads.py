@@ -37,6 +37,7 @@ __all__ = [
     "Timeouts",
     "Wanted",
     "defer_continue",
+    "parse_example",
     "read_inputs",
     "read_photos",
     "read_timeout",
@@ -179,27 +180,32 @@ async def read_inputs(
         CallerError: with the code and field of what is wrong.
     """
     media_type = request.content_type
-    if media_type == JSON:
-        example = _decode(_INFER_JSON, await _body(request, limits), InvalidJson)
-        return _example(example, specs)
-    if _is_msgpack(media_type):
-        example = _decode(_INFER_MSGPACK, await _body(request, limits), InvalidMsgpack)
-        return _example(example, specs)
-    if media_type == BYTES:
-        name, spec = _only_input(specs)
-        return InferInputs(
-            {name: tensors.from_bytes(name, spec, await _body(request, limits))}, {}, None
-        )
+    if media_type in (JSON, BYTES) or _is_msgpack(media_type):
+        return parse_example(await _body(request, limits), media_type, specs)
     if image_input is None:
         raise _unsupported(request, JSON, MSGPACK, BYTES)
-    if media_type.startswith("image/"):
-        photo = await _raw_photo(request, limits)
-    elif media_type == MULTIPART:
-        photo = _one(_checked(_form_photos(await _form(request, limits)), limits))
-    else:
+    if not media_type.startswith("image/") and media_type != MULTIPART:
         raise _unsupported(request, JSON, MSGPACK, BYTES, IMAGES, MULTIPART)
     _refuse_missing(specs.keys() - {image_input})
+    if media_type == MULTIPART:
+        photo = _one(_checked(_form_photos(await _form(request, limits)), limits))
+    else:
+        photo = await _raw_photo(request, limits)
     return InferInputs({}, {}, photo)
+
+
+def parse_example(body: bytes, media_type: str, specs: Mapping[str, TensorSpec]) -> InferInputs:
+    """The example that a body of JSON, MessagePack or one raw tensor holds.
+
+    Raises:
+        CallerError: as `read_inputs`.
+    """
+    if media_type == JSON:
+        return _example(_decode(_INFER_JSON, body, InvalidJson), specs)
+    if media_type == BYTES:
+        name, spec = _only_input(specs)
+        return InferInputs({name: tensors.from_bytes(name, spec, body)}, {}, None)
+    return _example(_decode(_INFER_MSGPACK, body, InvalidMsgpack), specs)
 
 
 def _one(photos: list[Photo]) -> Photo:

@@ -2,7 +2,7 @@
 
 The two figures are the published ones: 500 ms for one photo, 800 ms for two in
 one batch. A worker process has one such device, and a device does one batch at
-a time. `scale` among the operator's options shortens or stretches every batch.
+a time. `scale` among the options of model.toml shortens or stretches every batch.
 """
 
 from __future__ import annotations

@@ -269,6 +269,19 @@ def test_broken_toml_is_named_with_its_line():
     assert "line 2" in message
 
 
+def test_options_are_handed_on_as_they_are():
+    manifest = parse_manifest(TAGGER + "\n[options]\nscale = 0.1\nbeams = 4\n", FILE)
+
+    assert dict(manifest.options) == {"scale": 0.1, "beams": 4}
+
+
+def test_an_option_that_is_a_list_is_refused():
+    error = error_of(TAGGER + "\n[options]\nscales = [1, 2]\n")
+
+    assert error.key == "options.scales"
+    assert "expected a string, a number, true or false" in str(error)
+
+
 def test_the_output_schema_requires_every_field(tagger: Manifest):
     schema = tagger.output_schema()
 
