@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from coordinator.errors import (
     InvalidParameter,
@@ -25,14 +25,12 @@ from coordinator.errors import (
     UnknownVersion,
     VersionNotServed,
 )
-
-if TYPE_CHECKING:
-    from model_registry.snapshot import ModelEntry, Snapshot, Version
+from model_registry.snapshot import ModelEntry, Snapshot, Version
 
 DEFAULT_ALIAS = "default"
 
 _REF = re.compile(r"([a-z][a-z0-9-]{0,62})(?:@([a-z0-9][a-z0-9.-]{0,62}))?")
-_NUMBERS = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,2}", re.ASCII)
+_NUMBERS = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){0,2}")
 
 
 class ModelRef(NamedTuple):

@@ -79,7 +79,9 @@ def _nested_tensor(name: str, spec: TensorSpec, value: Any) -> Tensor:
     """A tensor from nested lists of numbers.
 
     numpy picks a dtype first and its kind is looked at, because asked for one
-    it would cut fractions off, parse strings and wrap integers around.
+    it would cut fractions off, parse strings and wrap integers around. Not
+    handled: whole numbers from 2**63 beside smaller ones, of which numpy makes
+    floats; they are refused.
     """
     try:
         found = np.asarray(value)

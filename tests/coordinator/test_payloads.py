@@ -1,0 +1,411 @@
+"""coordinator/http/payloads.py: every accepted format, and what is refused, over real sockets."""
+
+import base64
+import json
+
+import msgpack
+import pytest
+from aiohttp import web
+from edge import LIMITS, Reply, exchange, post
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.errors import DemitasseError, InvalidJson, InvalidMsgpack
+from coordinator.http import payloads
+from wire.tensor import Tensor, TensorSpec
+
+BYTES = "application/octet-stream"
+MSGPACK = "application/msgpack"
+FORM = "multipart/form-data; boundary=b"
+PHOTO = b"\xff\xd8 not really a photo"
+SPECS = {"x": TensorSpec("float32", (2,)), "n": TensorSpec("int64", (-1, 2))}
+GOOD = {"x": [1.5, 2], "n": [[1, 2], [3, 4]]}
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    sent = b"".join(
+        b"--b\r\nContent-Disposition: form-data; %b\r\n\r\n%b\r\n" % (parameters.encode(), data)
+        for parameters, data in parts
+    )
+    return sent + b"--b--"
+
+
+async def photos_of(body: bytes, content_type: str | None, **headers: str) -> list[payloads.Photo]:
+    photos: list[payloads.Photo] = []
+
+    async def handler(request):
+        photos.extend(await payloads.read_photos(request, LIMITS))
+        return web.Response()
+
+    reply = await exchange(handler, post(body, content_type, **headers))
+    assert reply.status == 200, reply.body
+    return photos
+
+
+async def refused_photos(body: bytes, content_type: str, **headers: str) -> Reply:
+    async def handler(request):
+        await payloads.read_photos(request, LIMITS)
+        return web.Response()
+
+    return await exchange(handler, post(body, content_type, **headers))
+
+
+async def example_of(
+    body: bytes, content_type: str, specs=SPECS, image_input: str | None = None
+) -> payloads.InferInputs:
+    examples: list[payloads.InferInputs] = []
+
+    async def handler(request):
+        examples.append(await payloads.read_inputs(request, specs, LIMITS, image_input=image_input))
+        return web.Response()
+
+    reply = await exchange(handler, post(body, content_type))
+    assert reply.status == 200, reply.body
+    return examples[0]
+
+
+async def refused_example(
+    body: bytes, content_type: str = "application/json", specs=SPECS, image_input=None
+) -> Reply:
+    async def handler(request):
+        await payloads.read_inputs(request, specs, LIMITS, image_input=image_input)
+        return web.Response()
+
+    return await exchange(handler, post(body, content_type))
+
+
+# photos
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (PHOTO, "image/jpeg"),
+        (PHOTO, "image/anything"),
+        (PHOTO, BYTES),
+        (PHOTO, None),
+        (form(('name="image"; filename="p.jpg"', PHOTO)), FORM),
+        (form(('name="image"', PHOTO)), FORM),
+        (json.dumps({"image": b64(PHOTO)}).encode(), "application/json"),
+        (json.dumps({"images": [b64(PHOTO)]}).encode(), "application/json; charset=utf-8"),
+        (json.dumps({"images": [{"name": "p", "data": b64(PHOTO)}]}).encode(), "application/json"),
+        (msgpack.packb({"image": PHOTO}), MSGPACK),
+        (msgpack.packb({"images": [{"name": "p", "data": PHOTO}]}), "application/x-msgpack"),
+    ],
+    ids=[
+        "raw",
+        "raw-any-image-type",
+        "octet-stream",
+        "no-content-type",
+        "form",
+        "form-without-file-name",
+        "json",
+        "json-list",
+        "json-named",
+        "msgpack",
+        "msgpack-named",
+    ],
+)
+async def test_the_same_photo_arrives_in_every_format(body, content_type):
+    (photo,) = await photos_of(body, content_type)
+
+    assert bytes(photo.data) == PHOTO
+
+
+async def test_several_photos_keep_order_and_names():
+    body = form(
+        ('name="images"; filename="a.jpg"', b"A"),
+        ('name="upload"; filename="b.jpg"', b"B"),
+        ('name="file"', b"C"),
+    )
+
+    photos = await photos_of(body, FORM)
+
+    assert [(photo.name, bytes(photo.data)) for photo in photos] == [
+        ("a.jpg", b"A"),
+        ("b.jpg", b"B"),
+        (None, b"C"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "code"),
+    [
+        (b"", "image/jpeg", 400, "empty-body"),
+        (b"", "application/json", 400, "empty-body"),
+        (PHOTO, "text/plain", 415, "unsupported-media-type"),
+        (PHOTO, "application/x-www-form-urlencoded", 415, "unsupported-media-type"),
+        (PHOTO, "multipart/mixed; boundary=b", 415, "unsupported-media-type"),
+        (b"x" * 1025, "image/png", 413, "payload-too-large"),
+        (form(('name="image"', b"x" * 1025)), FORM, 413, "payload-too-large"),
+        (form(*[('name="image"', b"x")] * 4), FORM, 413, "too-many-images"),
+        (form(*[('name="image"', b"x")] * 5), FORM, 413, "payload-too-large"),
+        (b"not a form", FORM, 400, "invalid-multipart"),
+        (form(("name=x", b"1")), "multipart/form-data", 400, "invalid-multipart"),
+        (form(), FORM, 400, "invalid-body"),
+        (form(('name="models"', b"tagger")), FORM, 400, "invalid-body"),
+        (b"{", "application/json", 400, "invalid-json"),
+        (b'{"image": NaN}', "application/json", 400, "invalid-json"),
+        (b"[" * 3000, "application/json", 400, "invalid-body"),
+        (b'{"image": "%%%"}', "application/json", 400, "invalid-base64"),
+        (b'{"image": "YWI"}', "application/json", 400, "invalid-base64"),
+        (b'{"image": "data:image/png;base64,YWI="}', "application/json", 400, "invalid-base64"),
+        (b'{"image": 5}', "application/json", 400, "invalid-body"),
+        (b'{"images": []}', "application/json", 400, "invalid-body"),
+        (b'{"image": "YWI=", "images": []}', "application/json", 400, "invalid-body"),
+        (b'{"picture": "YWI="}', "application/json", 400, "invalid-body"),
+        (b"{}", "application/json", 400, "invalid-body"),
+        (b"\xc1", MSGPACK, 400, "invalid-msgpack"),
+        (msgpack.packb({"image": PHOTO})[:-1], MSGPACK, 400, "invalid-msgpack"),
+        (b"\x81\xa5image\xc6\xff\xff\xff\xff", MSGPACK, 400, "invalid-msgpack"),
+        (msgpack.packb({"image": "YWI="}), MSGPACK, 400, "invalid-body"),
+    ],
+)
+async def test_a_bad_body_has_a_code_of_its_own(body, content_type, status, code):
+    reply = await refused_photos(body, content_type)
+
+    assert (reply.status, reply.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "field"),
+    [
+        (b'{"images": ["YWI=", "%"]}', "application/json", "images[1]"),
+        (b'{"images": ["YWI=", {"data": "%"}]}', "application/json", "images[1].data"),
+        (b'{"image": {"nam": "x"}}', "application/json", "image"),
+        (form(('name="image"', b"1"), ('name="image"', b"x" * 1025)), FORM, "images[1]"),
+        (form(('name="models"', b"tagger")), FORM, "models"),
+        (PHOTO, "text/plain", "Content-Type"),
+    ],
+)
+async def test_the_part_at_fault_is_named(body, content_type, field):
+    assert (await refused_photos(body, content_type)).json()["field"] == field
+
+
+async def test_a_wrong_content_type_learns_which_are_accepted():
+    accepted = (await refused_photos(PHOTO, "text/plain")).json()["accepted"]
+
+    assert accepted == ["image/*", BYTES, "multipart/form-data", "application/json", MSGPACK]
+
+
+async def test_broken_json_is_refused_with_the_place():
+    reply = await refused_photos(b'{"image": }', "application/json")
+
+    assert "byte 10" in reply.json()["detail"]
+
+
+# inputs of one model
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (json.dumps({"inputs": GOOD}).encode(), "application/json"),
+        (msgpack.packb({"inputs": GOOD, "parameters": {}}), MSGPACK),
+    ],
+    ids=["json", "msgpack"],
+)
+async def test_nested_lists_become_the_declared_tensors(body, content_type):
+    example = await example_of(body, content_type)
+
+    assert example.inputs["x"].array().tolist() == [1.5, 2.0]
+    assert example.inputs["n"].array().tolist() == [[1, 2], [3, 4]]
+    assert (example.parameters, example.photo) == ({}, None)
+
+
+async def test_binary_tensors_come_as_base64_or_as_bytes():
+    spec = {"x": TensorSpec("float32", (2,))}
+    tensor = {"dtype": "float32", "shape": [2], "data": bytes(8)}
+
+    packed = await example_of(msgpack.packb({"inputs": {"x": tensor}}), MSGPACK, spec)
+    text = json.dumps({"inputs": {"x": tensor | {"data": b64(bytes(8))}}}).encode()
+    written = await example_of(text, "application/json", spec)
+
+    assert packed.inputs == written.inputs == {"x": Tensor("float32", (2,), bytes(8))}
+
+
+async def test_parameters_are_passed_on():
+    body = json.dumps({"inputs": GOOD, "parameters": {"beam": 3, "words": ["a", None]}}).encode()
+
+    assert (await example_of(body, "application/json")).parameters == {
+        "beam": 3,
+        "words": ["a", None],
+    }
+
+
+async def test_one_raw_tensor_takes_the_declared_dtype_and_shape():
+    example = await example_of(bytes(8), BYTES, {"x": TensorSpec("float32", (2,))})
+
+    assert example.inputs == {"x": Tensor("float32", (2,), bytes(8))}
+
+
+async def test_the_open_axis_of_a_raw_tensor_is_as_long_as_the_bytes():
+    example = await example_of(bytes(24), BYTES, {"x": TensorSpec("uint8", (-1, 4, 2))})
+
+    assert example.inputs["x"].shape == (3, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [(PHOTO, "image/jpeg"), (form(('name="image"; filename="p.jpg"', PHOTO)), FORM)],
+    ids=["raw", "form"],
+)
+async def test_a_model_with_an_image_input_takes_a_photo(body, content_type):
+    specs = {"image": TensorSpec("uint8", (2, 2, 3))}
+
+    example = await example_of(body, content_type, specs, image_input="image")
+
+    assert example.photo is not None
+    assert bytes(example.photo.data) == PHOTO
+    assert example.inputs == {}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "code", "field"),
+    [
+        ({"x": [1, 2]}, "missing-input", "inputs.n"),
+        ({**GOOD, "y": 1}, "unknown-input", "inputs.y"),
+        ({**GOOD, "x": [1, 2, 3]}, "input-mismatch", "inputs.x"),
+        ({**GOOD, "x": "[1, 2]"}, "input-mismatch", "inputs.x"),
+        ({**GOOD, "x": {"dtype": "float32", "shape": [2], "data": "%"}}, "invalid-base64", None),
+        ({**GOOD, "x": {"dtype": "float32", "shape": [2], "data": "YWI="}}, "input-mismatch", None),
+        ({**GOOD, "x": {"dtype": "pickle", "shape": [2], "data": ""}}, "input-mismatch", None),
+        ({**GOOD, "x": {"dtype": "float32"}}, "input-mismatch", "inputs.x"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_by_name(inputs, code, field):
+    reply = await refused_example(json.dumps({"inputs": inputs}).encode())
+
+    assert reply.json()["code"] == code
+    assert 400 <= reply.status < 500
+    assert field in (None, reply.json()["field"])
+
+
+async def test_an_unknown_input_learns_which_there_are():
+    reply = await refused_example(json.dumps({"inputs": {**GOOD, "y": 1}}).encode())
+
+    assert reply.json()["available"] == ["n", "x"]
+
+
+@pytest.mark.parametrize("token", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+async def test_numbers_that_json_does_not_have_are_refused(token):
+    reply = await refused_example(b'{"inputs": {"x": [1, %b], "n": [[1, 2]]}}' % token)
+
+    assert reply.status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "code"),
+    [
+        (b"[1]", "application/json", 400, "invalid-body"),
+        (b"{}", "application/json", 400, "invalid-body"),
+        (b'{"inputs": {}, "extra": 1}', "application/json", 400, "invalid-body"),
+        (b'{"inputs": {}, "parameters": 1}', "application/json", 400, "invalid-body"),
+        (b"\xc1", MSGPACK, 400, "invalid-msgpack"),
+        (b"x", "text/plain", 415, "unsupported-media-type"),
+        (PHOTO, "image/jpeg", 415, "unsupported-media-type"),
+        (b"x", BYTES, 400, "invalid-body"),
+    ],
+)
+async def test_a_bad_infer_body_has_a_code_of_its_own(body, content_type, status, code):
+    reply = await refused_example(body, content_type)
+
+    assert (reply.status, reply.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [
+        (TensorSpec("float32", (2,)), 7),
+        (TensorSpec("float32", (2,)), 12),
+        (TensorSpec("uint8", (-1, 4)), 7),
+        (TensorSpec("uint8", (-1, -1)), 4),
+        (TensorSpec("uint8", (-1, 0)), 4),
+    ],
+)
+async def test_a_raw_tensor_of_another_size_is_refused(spec, size):
+    reply = await refused_example(bytes(size), BYTES, {"x": spec})
+
+    assert (reply.status, reply.json()["code"]) == (422, "input-mismatch")
+
+
+async def test_two_photos_for_one_model_are_refused():
+    body = form(('name="image"', b"1"), ('name="image"', b"2"))
+
+    reply = await refused_example(
+        body, FORM, {"image": TensorSpec("uint8", (2, 2, 3))}, image_input="image"
+    )
+
+    assert reply.json()["code"] == "too-many-images"
+
+
+async def test_a_photo_alone_does_not_fill_the_other_inputs():
+    specs = {"image": TensorSpec("uint8", (2, 2, 3)), "x": TensorSpec("float32", (1,))}
+
+    reply = await refused_example(PHOTO, "image/jpeg", specs, image_input="image")
+
+    assert (reply.json()["code"], reply.json()["field"]) == ("missing-input", "inputs.x")
+
+
+# garbage
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["inputs", "x", "dtype", "shape", "data", "parameters", "image"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+documents = st.one_of(
+    st.binary(max_size=60),
+    json_like.map(lambda value: json.dumps(value).encode()),
+    json_like.map(lambda value: json.dumps({"inputs": {"x": value, "n": value}}).encode()),
+)
+
+
+@given(documents)
+def test_garbage_in_json_gives_an_example_or_a_refusal(body):
+    try:
+        parsed = payloads.parse_example(body, "application/json", SPECS)
+    except DemitasseError:
+        return
+    assert parsed.inputs.keys() == SPECS.keys()
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.builds(
+            lambda value: msgpack.packb({"inputs": {"x": value, "n": value}}),
+            st.recursive(
+                st.integers(-(2**63), 2**63 - 1) | st.floats() | st.binary(max_size=9),
+                lambda inner: st.lists(inner, max_size=3),
+                max_leaves=9,
+            ),
+        ),
+    )
+)
+def test_garbage_in_msgpack_gives_an_example_or_a_refusal(body):
+    try:
+        parsed = payloads.parse_example(body, MSGPACK, SPECS)
+    except DemitasseError:
+        return
+    assert parsed.inputs.keys() == SPECS.keys()
+
+
+def test_deep_nesting_is_refused_without_a_stack_overflow():
+    deep = b'{"inputs": {"x": ' + b"[" * 100_000
+    with pytest.raises(InvalidJson):
+        payloads.parse_example(deep, "application/json", SPECS)
+    with pytest.raises(InvalidMsgpack):
+        payloads.parse_example(b"\x81\xa6inputs\x81\xa1x" + b"\x91" * 100_000, MSGPACK, SPECS)

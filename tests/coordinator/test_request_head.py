@@ -1,0 +1,90 @@
+"""coordinator/http/head.py: models, require and timeout, from query and head."""
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from coordinator.errors import InvalidParameter
+from coordinator.http.head import Timeouts, read_timeout, wanted_refs
+from coordinator.router import ModelRef
+
+TIMEOUTS = Timeouts(default=30.0, maximum=300.0)
+
+
+def wanted(query: str, **headers: str):
+    request = make_mocked_request(
+        "POST", f"/analyze{query}", {name.replace("_", "-"): v for name, v in headers.items()}
+    )
+    return wanted_refs(request, TIMEOUTS)
+
+
+def test_a_request_that_does_not_say_gets_the_defaults():
+    assert wanted("") == ((), (), 30.0)
+
+
+def test_models_are_named_with_versions_and_aliases():
+    asked = wanted("?models=tagger,aesthetics@2,caption@1.3.0,tagger@canary")
+
+    assert asked.models == (
+        ModelRef("tagger"),
+        ModelRef("aesthetics", "2"),
+        ModelRef("caption", "1.3.0"),
+        ModelRef("tagger", "canary"),
+    )
+
+
+def test_models_may_be_given_several_times_and_count_once():
+    assert [str(ref) for ref in wanted("?models=a,%20b&models=a&models=c").models] == [
+        "a",
+        "b",
+        "c",
+    ]
+
+
+def test_required_models_are_names():
+    assert wanted("?models=tagger@2,caption&require=tagger").require == ("tagger",)
+    assert wanted("?require=tagger").require == ("tagger",)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("?models=", "models"),
+        ("?models=a,,b", "models"),
+        ("?models=Tagger", "models"),
+        ("?models=a@", "models"),
+        ("?models=../etc", "models"),
+        ("?models=a&require=b", "require"),
+        ("?model=a", "model"),
+        ("?timeout=0", "timeout"),
+        ("?timeout=-1", "timeout"),
+        ("?timeout=nan", "timeout"),
+        ("?timeout=inf", "timeout"),
+        ("?timeout=1_0", "timeout"),
+        ("?timeout=5s", "timeout"),
+        ("?timeout=", "timeout"),
+        ("?timeout=%D9%A3", "timeout"),
+        ("?timeout=300.5", "timeout"),
+    ],
+)
+def test_what_is_not_accepted_is_refused_by_name(query, field):
+    with pytest.raises(InvalidParameter) as refusal:
+        wanted(query)
+    assert refusal.value.field == field
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2.5", 2.5), ("300", 300.0), ("1e-3", 0.001)])
+def test_the_timeout_is_seconds_from_the_query_or_the_header(text, seconds):
+    assert wanted(f"?timeout={text}").timeout == seconds
+    assert wanted("", Demitasse_Timeout=text).timeout == seconds
+
+
+def test_the_query_goes_before_the_header():
+    assert wanted("?timeout=2", Demitasse_Timeout="3").timeout == 2.0
+
+
+def test_a_bad_header_is_named():
+    request = make_mocked_request("POST", "/", {"Demitasse-Timeout": "soon"})
+
+    with pytest.raises(InvalidParameter) as refusal:
+        read_timeout(request, TIMEOUTS)
+    assert refusal.value.field == "Demitasse-Timeout"

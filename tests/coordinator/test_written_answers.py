@@ -1,0 +1,77 @@
+"""coordinator/http/answers.py: what handlers return, as bytes."""
+
+import json
+import math
+
+import msgpack
+import numpy as np
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from coordinator.errors import NotServing
+from coordinator.http.answers import write_answer
+from wire.tensor import Tensor
+
+MASK = Tensor("uint8", (2, 2), bytes([1, 2, 3, 4]))
+
+
+def written(answer, accept: str | None = None):
+    headers = {} if accept is None else {"Accept": accept}
+    return write_answer(make_mocked_request("GET", "/", headers), answer)
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/html"])
+def test_answers_are_json(accept):
+    response = written({"tags": [{"label": "cät", "score": 0.5}], "n": None}, accept)
+
+    assert response.content_type == "application/json"
+    assert json.loads(response.body) == {"tags": [{"label": "cät", "score": 0.5}], "n": None}
+
+
+@pytest.mark.parametrize("accept", ["application/msgpack", "application/x-msgpack, */*;q=0.1"])
+def test_answers_are_msgpack_for_those_who_ask(accept):
+    response = written({"n": 1}, accept)
+
+    assert response.content_type == "application/msgpack"
+    assert msgpack.unpackb(response.body) == {"n": 1}
+
+
+@pytest.mark.parametrize("value", [MASK, MASK.array()], ids=["tensor", "array"])
+def test_arrays_are_nested_lists_in_json(value):
+    response = written({"models": [{"output": {"mask": value}}]})
+
+    assert json.loads(response.body) == {"models": [{"output": {"mask": [[1, 2], [3, 4]]}}]}
+
+
+@pytest.mark.parametrize("value", [MASK, MASK.array()], ids=["tensor", "array"])
+def test_arrays_are_dtype_shape_and_bytes_in_msgpack(value):
+    response = written({"mask": [value]}, "application/msgpack")
+
+    assert msgpack.unpackb(response.body) == {
+        "mask": [{"dtype": "uint8", "shape": [2, 2], "data": bytes([1, 2, 3, 4])}]
+    }
+
+
+@pytest.mark.parametrize("accept", [None, "application/msgpack"])
+def test_numpys_numbers_are_numbers(accept):
+    body = written({"a": np.float32(0.5), "b": np.int64(3)}, accept).body
+
+    read = msgpack.unpackb(body) if accept else json.loads(body)
+    assert read == {"a": 0.5, "b": 3}
+
+
+def test_an_error_in_an_answer_is_its_problem_document():
+    error = json.loads(written({"error": NotServing(retry_after=2.0)}).body)["error"]
+
+    assert (error["code"], error["status"], error["retry_after"]) == ("not-serving", 503, 2.0)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_never_shows_a_number_that_it_does_not_have(number):
+    """They are refused where answers are packed; should one come here, it is null."""
+    assert json.loads(written({"a": number}).body) == {"a": None}
+
+
+def test_what_is_no_json_value_is_our_mistake():
+    with pytest.raises(TypeError, match="object"):
+        written({"a": object()})
