@@ -50,9 +50,8 @@ def find_logs(folder: Path, name: str) -> list[Path]:
         CommandError: there are none; lists what there is.
     """
     model, _, version = name.partition("@")
-    number = re.escape(version) if version else r"\d+\.\d+\.\d+"
-    pattern = re.compile(rf"{re.escape(model)}(-{number})?-\d+" if not version else
-                         rf"{re.escape(model)}-{number}-\d+")  # fmt: skip
+    number = re.escape(f"-{version}") if version else r"(-\d+\.\d+\.\d+)?"
+    pattern = re.compile(rf"{re.escape(model)}{number}-\d+")
     there = sorted(folder.glob("*.log"))
     found = [file for file in there if file.stem == name or pattern.fullmatch(file.stem)]
     if not found:

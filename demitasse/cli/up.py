@@ -7,6 +7,7 @@ as a live table on a terminal, as one line per change elsewhere.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _PROBE_SECONDS = 0.1
 #: What shells say of a process that a signal ended.
 _SIGNAL_EXIT = 128
+#: What killing everything may take at most.
+_ABORT_SECONDS = 2.0
 
 
 def up(
@@ -60,9 +63,11 @@ async def _run(settings: Settings, models: list[str]) -> int:
 
     screen: Screen = LiveScreen() if sys.stdout.isatty() else PlainScreen()
     deployment: LocalDeployment
+    over = False
 
     def on_change() -> None:
-        screen.show(deployment.processes())
+        if not over:
+            screen.show(deployment.processes())
 
     deployment = LocalDeployment(settings, models=models, on_change=on_change)
     stop, abort = asyncio.Event(), asyncio.Event()
@@ -74,6 +79,7 @@ async def _run(settings: Settings, models: list[str]) -> int:
         except DeploymentError as error:
             raise CommandError(str(error)) from error
         finally:
+            over = True
             probe.cancel()
     if abort.is_set():
         return _SIGNAL_EXIT + ended_by[-1]
@@ -83,17 +89,20 @@ async def _run(settings: Settings, models: list[str]) -> int:
 
 def _stop_on_signals(stop: asyncio.Event, abort: asyncio.Event, screen: Screen) -> list[int]:
     """Returns the list into which the signals that came are put."""
+    loop = asyncio.get_running_loop()
     received: list[int] = []
 
     def on_signal(number: int) -> None:
         received.append(number)
         if stop.is_set():
             abort.set()
+            # An environment that is being built cannot be interrupted, only left: it has
+            # no marker yet, and the next `up` builds it anew.
+            loop.call_later(_ABORT_SECONDS, os._exit, _SIGNAL_EXIT + number)
         else:
             screen.say("stopping: finishing what was begun; once more to end at once")
             stop.set()
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
     return received
