@@ -34,7 +34,9 @@ def raw(platform: Platform, data: bytes, content_type: str = "image/jpeg") -> ht
 
 
 def test_a_photo_gets_tags_a_quality_score_and_a_caption(everything: Platform) -> None:
-    answer = everything.client.post("/analyze", files={"image": PHOTO.open("rb")}).json()
+    answer = everything.client.post(
+        "/analyze", files={"image": ("cat.jpg", PHOTO.read_bytes())}
+    ).json()
 
     said = outputs(answer)
     assert set(said) == MODELS
@@ -189,7 +191,9 @@ def test_two_gigabytes_announced_are_refused_before_they_are_sent(everything: Pl
 
 def test_an_unknown_version_is_a_404_that_lists_what_there_is(everything: Platform) -> None:
     response = everything.client.post(
-        "/analyze", params={"models": "tagger@9.9.9"}, files={"image": PHOTO.open("rb")}
+        "/analyze",
+        params={"models": "tagger@9.9.9"},
+        files={"image": ("cat.jpg", PHOTO.read_bytes())},
     )
 
     assert response.status_code == 404
