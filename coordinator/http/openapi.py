@@ -1,0 +1,337 @@
+"""The public API as an OpenAPI 3.1 document, at `GET /openapi.json`.
+
+Kept by hand, since the handlers carry no types that a generator could read;
+tests hold it to the routes, the table of statuses and a snapshot. What one
+model takes and returns is not here: it differs by version, and
+`GET /models/{name}` has it as JSON Schema.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from coordinator.http.head import TIMEOUT_HEADER
+from coordinator.http.middleware import PROBLEM_JSON
+
+Schema = dict[str, Any]
+
+
+def add_routes(app: web.Application) -> None:
+    app.router.add_get("/openapi.json", show)
+
+
+async def show(request: web.Request) -> web.Response:
+    return web.Response(body=_ENCODED, content_type="application/json")
+
+
+def _object(properties: dict[str, Schema], *optional: str) -> Schema:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _map(values: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": values}
+
+
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+INTEGER: Schema = {"type": "integer"}
+FLAG: Schema = {"type": "boolean"}
+BASE64: Schema = {"type": "string", "contentEncoding": "base64"}
+BINARY: Schema = {}
+"""Any bytes: what OpenAPI 3.1 has in place of `format: binary`."""
+
+TENSOR = _object({"dtype": TEXT, "shape": _list(INTEGER), "data": BASE64})
+NAMED_IMAGE = _object({"name": TEXT, "data": BASE64}, "name")
+IMAGE = {"oneOf": [BASE64, _ref("NamedImage")]}
+PHOTOS = {
+    "oneOf": [_object({"image": IMAGE}), _object({"images": _list(IMAGE) | {"minItems": 1}})],
+}
+EXAMPLE = _object(
+    {
+        "inputs": _map({"oneOf": [NUMBER, FLAG, {"type": "array"}, _ref("Tensor")]}),
+        "parameters": {"type": "object"},
+    },
+    "parameters",
+)
+TIMELINE = _map(NUMBER) | {"description": "Milliseconds per phase."}
+PREDICTION = {
+    "version": TEXT,
+    "output": {"type": "object", "description": "As the model's output_schema says."},
+    "batch_size": INTEGER,
+    "replica": TEXT,
+    "timeline_ms": _ref("Timeline"),
+}
+MODEL_ANSWER = {
+    "oneOf": [_object(PREDICTION), _object({"version": TEXT, "error": _ref("Problem")})]
+}
+IMAGE_ANSWER = _object(
+    {
+        "name": {"type": ["string", "null"]},
+        "width": INTEGER,
+        "height": INTEGER,
+        "format": TEXT,
+        "models": _map(_ref("ModelAnswer")),
+        "timeline_ms": _ref("Timeline"),
+        "error": _ref("Problem"),
+    },
+    "width",
+    "height",
+    "format",
+    "models",
+    "timeline_ms",
+    "error",
+)
+ANALYSIS = _object(
+    {
+        "request_id": TEXT,
+        "images": _list(_ref("ImageAnswer")),
+        "timeline_ms": _ref("Timeline"),
+    }
+)
+INFERENCE = _object({"request_id": TEXT, "model": TEXT, **PREDICTION})
+VERSION_SUMMARY = {
+    "version": TEXT,
+    "digest": TEXT,
+    "published_at": {"type": "string", "format": "date-time"},
+    "serving": FLAG,
+    "ready": FLAG,
+    "notes": TEXT,
+}
+SCHEMAS = {
+    "input_schema": {"type": "object"},
+    "output_schema": {"type": "object"},
+    "takes_photo": FLAG,
+    "quality": {
+        "oneOf": [
+            {"type": "null"},
+            _object({"metric": TEXT, "value": NUMBER, "data": TEXT}),
+        ]
+    },
+}
+MODEL_SUMMARY = {
+    "name": TEXT,
+    "description": TEXT,
+    "default": {"type": ["string", "null"]},
+    "analyze": FLAG,
+    "aliases": _map(TEXT),
+    "settings": {
+        "oneOf": [
+            {"type": "null"},
+            _object(
+                {
+                    "queue_limit": INTEGER,
+                    "max_batch_size": INTEGER,
+                    "max_queue_delay_seconds": NUMBER,
+                }
+            ),
+        ]
+    },
+    "versions": _list(_ref("VersionSummary")),
+}
+PROBLEM = _object(
+    {
+        "type": {"type": "string", "format": "uri"},
+        "title": TEXT,
+        "status": INTEGER,
+        "detail": TEXT,
+        "code": {"type": "string", "description": "Stable; docs/errors.md lists them."},
+        "retryable": FLAG,
+        "request_id": TEXT,
+        "field": TEXT,
+        "retry_after": {"type": "number", "description": "Seconds."},
+    },
+    "request_id",
+    "field",
+    "retry_after",
+)
+COMPONENTS: dict[str, Schema] = {
+    "Photos": PHOTOS,
+    "NamedImage": NAMED_IMAGE,
+    "Example": EXAMPLE,
+    "Tensor": TENSOR,
+    "Analysis": ANALYSIS,
+    "ImageAnswer": IMAGE_ANSWER,
+    "ModelAnswer": MODEL_ANSWER,
+    "Inference": INFERENCE,
+    "Model": _object(MODEL_SUMMARY),
+    "ModelDetail": _object(MODEL_SUMMARY | SCHEMAS),
+    "VersionSummary": _object(VERSION_SUMMARY),
+    "VersionDetail": _object({"name": TEXT, **VERSION_SUMMARY, "aliases": _list(TEXT), **SCHEMAS}),
+    "Timeline": TIMELINE,
+    "Problem": PROBLEM,
+}
+
+FORM = _object({"image": {"oneOf": [BINARY, _list(BINARY)]}})
+PHOTO_BODIES = {
+    "image/*": {"schema": BINARY},
+    "application/octet-stream": {"schema": BINARY},
+    "multipart/form-data": {"schema": FORM},
+    "application/json": {"schema": _ref("Photos")},
+    "application/msgpack": {"schema": _ref("Photos")},
+}
+EXAMPLE_BODIES = {
+    "application/json": {"schema": _ref("Example")},
+    "application/msgpack": {"schema": _ref("Example")},
+    "application/octet-stream": {"schema": BINARY},
+    "image/*": {"schema": BINARY},
+    "multipart/form-data": {"schema": FORM},
+}
+TIMEOUTS = [
+    {
+        "name": name,
+        "in": place,
+        "description": "Seconds until the caller no longer cares.",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+    }
+    for name, place in (("timeout", "query"), (TIMEOUT_HEADER, "header"))
+]
+REFERENCES = {
+    "name": "models",
+    "in": "query",
+    "description": "Which models: name, name@3, name@3.1, name@3.1.0 or name@alias, with commas "
+    "between. Without it: those marked for /analyze.",
+    "schema": TEXT,
+    "example": "tagger,aesthetics@2,caption@1.3.0",
+}
+REQUIRED = {
+    "name": "require",
+    "in": "query",
+    "description": "Names of models without whose answer the whole request fails.",
+    "schema": TEXT,
+}
+
+
+def _path(name: str, description: str) -> Schema:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": TEXT,
+    }
+
+
+NAME = _path("name", "A model's name.")
+VERSION = _path("version", "A version, the beginning of one, or an alias.")
+
+#: What a route that takes a body can answer beside its own; docs/errors.md has the codes.
+BODY_PROBLEMS = (400, 404, 408, 413, 415, 417, 422, 429, 500, 502, 503, 504)
+
+
+def _operation(
+    summary: str,
+    answer: Schema | None,
+    *,
+    body: Schema | None = None,
+    parameters: list[Schema] | None = None,
+    problems: tuple[int, ...] = (500,),
+) -> Schema:
+    content = {"text/plain": {"schema": TEXT}}
+    if answer is not None:
+        content = {kind: {"schema": answer} for kind in ("application/json", "application/msgpack")}
+    responses: Schema = {"200": {"description": "Answered.", "content": content}}
+    for status in problems:
+        kind = "Overloaded" if status in (429, 503) else "Problem"
+        responses[str(status)] = {"$ref": f"#/components/responses/{kind}"}
+    operation: Schema = {"summary": summary, "responses": responses}
+    if parameters:
+        operation["parameters"] = parameters
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": body}
+    return operation
+
+
+def _infer(*path: Schema) -> Schema:
+    return _operation(
+        "One model's answer to its own input",
+        _ref("Inference"),
+        body=EXAMPLE_BODIES,
+        parameters=[*path, *TIMEOUTS],
+        problems=BODY_PROBLEMS,
+    )
+
+
+_PROBLEM_CONTENT = {PROBLEM_JSON: {"schema": _ref("Problem")}}
+DOCUMENT: Schema = {
+    "openapi": "3.1.0",
+    "info": {
+        "title": "Demitasse",
+        "version": "1",
+        "summary": "Many people's deep-learning models behind one HTTP API.",
+        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    },
+    "paths": {
+        "/analyze": {
+            "post": _operation(
+                "Photos through every model that is asked for",
+                _ref("Analysis"),
+                body=PHOTO_BODIES,
+                parameters=[REFERENCES, REQUIRED, *TIMEOUTS],
+                problems=BODY_PROBLEMS,
+            )
+        },
+        "/models/{name}/infer": {"post": _infer(NAME)},
+        "/models/{name}/versions/{version}/infer": {"post": _infer(NAME, VERSION)},
+        "/models": {
+            "get": _operation("What there is", _object({"models": _list(_ref("Model"))})),
+        },
+        "/models/{name}": {
+            "get": _operation(
+                "One model, and what its default version takes and returns",
+                _ref("ModelDetail"),
+                parameters=[NAME],
+                problems=(400, 404, 500),
+            )
+        },
+        "/models/{name}/versions/{version}": {
+            "get": _operation(
+                "One version, and what it takes and returns",
+                _ref("VersionDetail"),
+                parameters=[NAME, VERSION],
+                problems=(400, 404, 500),
+            )
+        },
+        "/livez": {"get": _operation("The process answers", None)},
+        "/readyz": {
+            "get": _operation(
+                "It should get traffic",
+                _object({"ready": FLAG, "models": _map(FLAG)}),
+                problems=(500, 503),
+            )
+        },
+        "/metrics": {"get": _operation("Prometheus' text format", None)},
+        "/openapi.json": {"get": _operation("This document", {"type": "object"})},
+    },
+    "components": {
+        "schemas": COMPONENTS,
+        "responses": {
+            "Problem": {
+                "description": "docs/errors.md has the codes.",
+                "content": _PROBLEM_CONTENT,
+            },
+            "Overloaded": {
+                "description": "No room, or nobody serves it now: come back at this time.",
+                "headers": {
+                    "Retry-After": {
+                        "description": "Whole seconds, at least 1.",
+                        "schema": {"type": "integer", "minimum": 1},
+                    }
+                },
+                "content": _PROBLEM_CONTENT,
+            },
+        },
+    },
+}
+_ENCODED = msgspec.json.encode(DOCUMENT)
