@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Self
 
 import typer
 
@@ -31,16 +32,15 @@ def logs(
     """The last lines of a process's log; of several files each line says from which."""
     folder = load_settings(home=home).home / "logs"
     files = find_logs(folder, name)
-    readers = [LogReader(file) for file in files]
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.suppress(KeyboardInterrupt))  # the way to end --follow
+        readers = [stack.enter_context(LogReader(file)) for file in files]
         for reader in readers:
             _print(reader, reader.last(lines), len(readers) > 1)
         while follow:
             time.sleep(_POLL_SECONDS)
             for reader in readers:
                 _print(reader, reader.more(), len(readers) > 1)
-    except KeyboardInterrupt:
-        pass  # the way to end --follow
 
 
 def find_logs(folder: Path, name: str) -> list[Path]:
@@ -69,6 +69,12 @@ class LogReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _open(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
 
     def last(self, count: int) -> Iterable[str]:
         """Its last lines; what comes after them is for `more`."""

@@ -1,0 +1,85 @@
+"""What is said about processes as they change."""
+
+from __future__ import annotations
+
+from demitasse.cli.processes import Narrator
+from deploy.status import ProcessInfo
+
+
+def minion(state: str, model: str = "tagger", detail: str = "") -> ProcessInfo:
+    return ProcessInfo("minion", model, "1.0.0", 7, None, state, detail)
+
+
+def decoder(state: str = "ready") -> ProcessInfo:
+    return ProcessInfo("decoder", "decoder", "1.0.0", 5, None, state, "")
+
+
+def test_a_new_state_is_one_line() -> None:
+    narrator = Narrator()
+    narrator.changes([minion("starting")])
+
+    assert [change.line for change in narrator.changes([minion("ready")])] == [
+        "tagger 1.0.0: ready (pid 7)"
+    ]
+
+
+def test_the_same_state_with_other_details_is_no_news() -> None:
+    narrator = Narrator()
+    narrator.changes([minion("building", detail="torch")])
+
+    assert narrator.changes([minion("building", detail="numpy")]) == []
+
+
+def test_a_failure_comes_with_its_details_and_is_marked() -> None:
+    [change] = Narrator().changes([minion("failed", detail="no Python 3.6 here")])
+
+    assert change.bad
+    assert change.line.endswith("no Python 3.6 here")
+
+
+def test_a_minion_that_went_is_said_once() -> None:
+    narrator = Narrator()
+    narrator.changes([minion("ready")])
+
+    assert [change.line for change in narrator.changes([])] == ["tagger 1.0.0: gone"]
+    assert narrator.changes([]) == []
+
+
+def test_workers_are_not_narrated() -> None:
+    worker = ProcessInfo("worker", "tagger", "1.0.0", 8, None, "busy", "")
+
+    assert Narrator().changes([worker]) == []
+
+
+def test_the_summary_waits_until_nothing_is_under_way() -> None:
+    narrator = Narrator()
+
+    assert narrator.summary([decoder(), minion("loading")]) is None
+    assert narrator.summary([decoder(), minion("ready")]) == "ready: 1 model"
+
+
+def test_a_summary_is_said_once() -> None:
+    narrator = Narrator()
+    narrator.summary([decoder(), minion("ready")])
+
+    assert narrator.summary([decoder(), minion("ready")]) is None
+
+
+def test_the_summary_comes_again_after_a_crash() -> None:
+    narrator = Narrator()
+    narrator.summary([decoder(), minion("ready")])
+    narrator.summary([decoder(), minion("restarting")])
+
+    assert narrator.summary([decoder(), minion("ready")]) == "ready: 1 model"
+
+
+def test_the_summary_names_what_is_not_ready() -> None:
+    summary = Narrator().summary([decoder(), minion("ready"), minion("failed", "caption")])
+
+    assert summary is not None
+    assert "caption 1.0.0" in summary
+    assert "tagger" not in summary
+
+
+def test_a_platform_without_models_says_what_to_do() -> None:
+    assert "demitasse publish" in (Narrator().summary([decoder()]) or "")

@@ -1,0 +1,144 @@
+"""tune, alias, serve, retire, status, env and logs, where nothing runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Command, raise_version
+
+
+@pytest.fixture
+def published(demitasse: Command, noop: Path) -> None:
+    """noop 1.0.0, the default, and 1.1.0."""
+    demitasse("publish", noop)
+    raise_version(noop, "1.1.0")
+    demitasse("publish", noop)
+
+
+@pytest.mark.usefixtures("published")
+def test_tuning_says_that_it_takes_effect_at_the_next_start(demitasse: Command) -> None:
+    done = demitasse("tune", "noop", "--queue-limit", 10, "--max-queue-delay", "5ms")
+
+    assert done.stdout == (
+        "noop: queue limit 10, max batch size 32, max queue delay 5 ms; "
+        "takes effect when the platform starts\n"
+    )
+
+
+@pytest.mark.usefixtures("published")
+def test_what_was_tuned_is_listed(demitasse: Command) -> None:
+    demitasse("tune", "noop", "--max-batch-size", 4, "--max-queue-delay", "0.25s")
+
+    version = json.loads(demitasse("models", "noop", "--json").stdout)["versions"][0]
+
+    assert version["settings"]["max_batch_size"] == 4
+    assert version["settings"]["max_queue_delay_seconds"] == 0.25
+    assert version["settings"]["queue_limit"] == 1024
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["tune", "noop"], "give --queue-limit", id="nothing to change"),
+        pytest.param(["tune", "noop", "--max-queue-delay", "5"], "no duration", id="no unit"),
+        pytest.param(["tune", "noop", "--queue-limit", "0"], "from 1 to", id="out of range"),
+        pytest.param(["tune", "nop", "--queue-limit", "1"], "there is noop", id="unknown model"),
+        pytest.param(["alias", "noop", "default", "9.0.0"], "there is 1.0.0", id="no version"),
+        pytest.param(["alias", "noop", "Canary!", "1.0.0"], "lower-case", id="no alias"),
+        pytest.param(["serve", "noop"], "not NAME@VERSION", id="no version named"),
+        pytest.param(["retire", "noop@1.0.0"], "default means", id="in use"),
+        pytest.param(["history", "nop"], "there is noop", id="unknown model's history"),
+        pytest.param(["logs", "noop"], "no log of 'noop'", id="no log"),
+    ],
+)
+def test_a_mistake_is_one_explanation_without_a_traceback(
+    demitasse: Command, arguments: list[str], said: str
+) -> None:
+    done = demitasse(*arguments)
+
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("published")
+def test_an_alias_moves_and_both_versions_are_served(demitasse: Command) -> None:
+    demitasse("alias", "noop", "default", "1.1.0")
+
+    model = json.loads(demitasse("models", "noop", "--json").stdout)
+
+    assert model["aliases"] == {"default": "1.1.0"}
+    assert [version["serving"] for version in model["versions"]] == [True, True]
+
+
+@pytest.mark.usefixtures("published")
+def test_a_version_is_served_and_retired(demitasse: Command) -> None:
+    def serving() -> bool:
+        model = json.loads(demitasse("models", "noop", "--json").stdout)
+        return bool(model["versions"][1]["serving"])
+
+    demitasse("serve", "noop@1.1.0")
+    was_served = serving()
+    demitasse("retire", "noop@1.1.0")
+
+    assert was_served
+    assert not serving()
+
+
+def test_status_of_nothing_says_so_and_exits_with_3(demitasse: Command, home: Path) -> None:
+    done = demitasse("status", "--json")
+
+    assert done.returncode == 3
+    assert json.loads(done.stdout) == {
+        "home": str(home),
+        "running": False,
+        "url": None,
+        "admin_url": None,
+        "processes": [],
+    }
+
+
+def test_no_environments_are_an_empty_list(demitasse: Command) -> None:
+    done = demitasse("env", "list", "--json")
+
+    assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+
+def test_a_platform_that_does_not_run_is_said_with_its_address(
+    demitasse: Command, tmp_path: Path
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"not asked for")
+
+    done = demitasse("analyze", photo, "--url", "http://127.0.0.1:9")
+
+    assert done.returncode == 1
+    assert "http://127.0.0.1:9" in done.stderr
+    assert "start the platform with `demitasse up`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_invalid_setting_names_its_source(
+    demitasse: Command, environment: dict[str, str]
+) -> None:
+    environment["DEMITASSE_PORT"] = "high"
+
+    done = demitasse("status")
+
+    assert done.returncode == 1
+    assert "DEMITASSE_PORT: port = 'high': accepted is a whole number" in done.stderr
+
+
+def test_a_home_that_cannot_be_made_is_named(
+    demitasse: Command, noop: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+
+    done = demitasse("publish", noop, "--home", tmp_path / "file" / "home")
+
+    assert done.returncode == 1
+    assert str(tmp_path / "file") in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,116 @@
+"""up: the real platform, without a model, so that no environment has to be built."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+from conftest import Command, free_ports
+
+
+class Platform(NamedTuple):
+    process: subprocess.Popen[str]
+    url: str
+    said: list[str]
+
+    def until(self, text: str) -> str:
+        """Reads on until a line has the text."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"ended without saying {text!r}: {''.join(self.said)}")
+
+
+@pytest.fixture
+def platform(environment: dict[str, str]) -> Iterator[Platform]:
+    port, admin_port = free_ports(2)
+    ports = ["--port", str(port), "--admin-port", str(admin_port)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "demitasse", "up", *ports],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        yield Platform(process, f"http://127.0.0.1:{port}", [])
+        process.kill()
+
+
+def test_up_says_when_the_api_answers_and_ends_with_0_when_told_to_stop(
+    platform: Platform,
+) -> None:
+    assert platform.url in platform.until("the API answers at")
+    assert httpx.get(f"{platform.url}/livez").is_success
+
+    platform.process.send_signal(signal.SIGTERM)
+    platform.until("stopped")
+
+    assert platform.process.wait(timeout=30) == 0
+
+
+def test_up_on_a_pipe_is_one_line_per_state(platform: Platform) -> None:
+    platform.until("no models are served yet; publish one")
+
+    assert "decoder: waiting\n" in platform.said
+    assert any(line.startswith("decoder: ready (pid ") for line in platform.said)
+    assert not any("\x1b" in line for line in platform.said)
+
+
+def test_a_second_up_on_a_home_is_refused(platform: Platform, demitasse: Command) -> None:
+    platform.until("the API answers at")
+
+    done = demitasse("up")
+
+    assert done.returncode == 1
+    assert "in use by another `demitasse up`" in done.stderr
+
+
+def test_a_port_in_use_is_named_with_the_option_to_change_it(
+    platform: Platform, demitasse: Command, tmp_path: Path
+) -> None:
+    platform.until("the API answers at")
+
+    done = demitasse("up", "--home", tmp_path / "other", "--port", platform.url.rpartition(":")[2])
+
+    assert done.returncode == 1
+    assert "choose another --port" in done.stderr
+
+
+def test_status_shows_every_process_while_it_runs(platform: Platform, demitasse: Command) -> None:
+    platform.until("decoder: ready")
+    platform.until("no models are served yet")
+
+    done = demitasse("status", "--json")
+
+    assert done.returncode == 0
+    roles = [process["role"] for process in json.loads(done.stdout)["processes"]]
+    assert roles[:3] == ["supervisor", "coordinator", "decoder"]
+
+
+def test_changes_go_through_the_platform_that_runs(platform: Platform, demitasse: Command) -> None:
+    platform.until("the API answers at")
+    platform.until("no models are served yet")
+
+    done = demitasse("tune", "nop", "--queue-limit", 3)
+
+    assert done.returncode == 1
+    assert "unknown-model, request" in done.stderr
+
+
+def test_up_refuses_a_model_that_is_not_published(demitasse: Command) -> None:
+    port, admin_port = free_ports(2)
+
+    done = demitasse("up", "--port", port, "--admin-port", admin_port, "--models", "nop")
+
+    assert done.returncode == 1
+    assert "there is no model 'nop'" in done.stderr
+    assert "Traceback" not in done.stderr
