@@ -19,6 +19,7 @@ from aiohttp import web
 
 from coordinator.app import create_admin_app, create_public_app, open_rooms
 from coordinator.config import InvalidSettings, Settings, load_settings
+from coordinator.http.body import SERVER_OPTIONS
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 log = logging.getLogger("demitasse.coordinator")
@@ -75,6 +76,7 @@ def _runner(app: web.Application, settings: Settings) -> web.AppRunner:
         keepalive_timeout=settings.keepalive_timeout,
         lingering_time=settings.lingering_time,
         shutdown_timeout=settings.drain_grace,
+        **SERVER_OPTIONS,
     )
 
 

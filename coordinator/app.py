@@ -18,7 +18,7 @@ from coordinator.analysis import Analysis
 from coordinator.config import Settings
 from coordinator.directory import Directory
 from coordinator.fleet import Fleet, Place
-from coordinator.http import admin, native
+from coordinator.http import admin, native, openapi
 from coordinator.http.body import PayloadLimits
 from coordinator.http.head import Timeouts
 from coordinator.http.keys import LIMITS, TIMEOUTS
@@ -94,6 +94,7 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
     )
     app[TIMEOUTS] = Timeouts(settings.default_timeout, settings.max_timeout)
     native.add_routes(app)
+    openapi.add_routes(app)
     return app
 
 

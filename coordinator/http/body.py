@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import StreamReader, hdrs, web
 
@@ -24,7 +25,7 @@ from coordinator.errors import (
 #: What an HTTP server has to be told so that all of this holds: aiohttp's parser would otherwise
 #: undo a Content-Encoding before anybody was admitted, answer some itself in plain text, and pass
 #: unknown ones through as they came.
-SERVER_OPTIONS = {"auto_decompress": False}
+SERVER_OPTIONS: dict[str, Any] = {"auto_decompress": False}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from coordinator.http import payloads
 from coordinator.http.keys import LIMITS, REQUEST_ID, TIMEOUTS
 from coordinator.merge import model_entry
 from coordinator.metrics import exposition
-from coordinator.router import DEFAULT_ALIAS, ModelRef, parse_ref, resolve
+from coordinator.router import DEFAULT_ALIAS, ModelRef, resolve
 from model_registry.snapshot import ModelEntry, Version
 from wire.tensor import Tensor
 
@@ -96,8 +96,9 @@ async def list_models(request: web.Request) -> web.Response:
 
 
 async def show_model(request: web.Request) -> web.Response:
-    version = resolve(request.app[DIRECTORY].current(), request.match_info["name"])
-    entry = request.app[DIRECTORY].current().models[version.model]
+    snapshot = request.app[DIRECTORY].current()
+    version = resolve(snapshot, ModelRef(request.match_info["name"]))
+    entry = snapshot.models[version.model]
     return payloads.write_answer(
         request,
         {**_model(entry, request.app[FLEET]), **_schemas(version)},
@@ -144,9 +145,8 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 def _version(request: web.Request) -> Version:
-    name, selector = request.match_info["name"], request.match_info.get("version")
-    ref = parse_ref(name if selector is None else f"{name}@{selector}")
-    return resolve(request.app[DIRECTORY].current(), ModelRef(ref.name, ref.selector))
+    ref = ModelRef(request.match_info["name"], request.match_info.get("version"))
+    return resolve(request.app[DIRECTORY].current(), ref)
 
 
 def _model(entry: ModelEntry, fleet: Fleet) -> dict[str, Any]:

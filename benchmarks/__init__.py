@@ -1,0 +1,4 @@
+"""Questions that the design depends on, each answered by one table.
+
+Ratios within one run are what to trust: the machine is shared. `make bench` runs all.
+"""
