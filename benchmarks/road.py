@@ -17,7 +17,7 @@ from benchmarks.load import load
 from benchmarks.servers import EXAMPLES, Server, demitasse, floor, machine
 
 ROUNDS = 3
-SECONDS = 2.0
+SECONDS = 1.5
 WARMUP_SECONDS = 1.0
 JSON_BODY = b'{"inputs":{"x":[0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0,1.11]}}'
 TENSOR_BODY = bytes(150_528)

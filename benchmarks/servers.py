@@ -1,4 +1,4 @@
-"""The servers that are measured: the platform as `demitasse up` starts it, and the floor below it."""
+"""What is measured: the platform as `demitasse up` starts it, and the floor below it."""
 
 from __future__ import annotations
 
