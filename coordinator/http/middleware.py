@@ -51,6 +51,7 @@ STATUS: dict[type[DemitasseError], int] = {
 #: Seconds, where whoever refused could not say when there will be room.
 DEFAULT_RETRY_AFTER = 1.0
 X_REQUEST_ID = "X-Request-Id"
+SERVER_NAME = "demitasse"
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:demitasse:error:"
 
@@ -118,6 +119,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         response = _refusal(request, errors.Internal(), request_id)
     if not response.prepared:
         response.headers[X_REQUEST_ID] = request_id
+        response.headers[hdrs.SERVER] = SERVER_NAME  # else aiohttp tells versions
     return response
 
 
