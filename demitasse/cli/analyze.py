@@ -129,8 +129,18 @@ def _answer(entry: dict[str, Any]) -> str:
 
 
 def _brief(value: Any) -> str:
-    """A field of an answer in one line."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """A field of an answer in one line, for people: `--json` has every digit."""
+    return value if isinstance(value, str) else json.dumps(_rounded(value), ensure_ascii=False)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.3g}")
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return value
 
 
 def _document(outcome: Outcome) -> dict[str, Any]:

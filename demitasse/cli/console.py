@@ -40,7 +40,19 @@ def print_json(value: Any) -> None:
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Rows under headings; None prints as a dash."""
-    open_console(sys.stdout).print(table(headings, rows))
+    show(table(headings, rows))
+
+
+def show(drawn: Table) -> None:
+    """A table as a result; on a pipe its lines end where their text does."""
+    console = open_console(sys.stdout)
+    if console.is_terminal:
+        console.print(drawn)
+        return
+    with console.capture() as captured:
+        console.print(drawn)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -14,6 +14,7 @@ from typing import IO, Annotated, Self
 import typer
 
 from coordinator.config import load_settings
+from demitasse.cli.console import remark
 from demitasse.cli.failures import CommandError
 from demitasse.cli.options import Home
 
@@ -37,6 +38,8 @@ def logs(
         readers = [stack.enter_context(LogReader(file)) for file in files]
         for reader in readers:
             _print(reader, reader.last(lines), len(readers) > 1)
+        if not follow and not any(file.stat().st_size for file in files):
+            remark(f"{', '.join(map(str, files))}: nothing was written yet")
         while follow:
             time.sleep(_POLL_SECONDS)
             for reader in readers:

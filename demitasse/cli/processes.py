@@ -106,7 +106,7 @@ def _line(name: str, process: ProcessInfo) -> str:
 
 def _summary(minions: Sequence[ProcessInfo]) -> str:
     broken = [each for each in minions if each.state != "ready"]
-    models = sum(each.role == "minion" for each in minions)
+    models = len({each.model for each in minions if each.role == "minion"})
     if broken:
         names = ", ".join(
             f"{each.model} {each.version}" if each.role == "minion" else each.role

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from coordinator.config import load_settings
-from demitasse.cli.console import print_json, remark, say
+from demitasse.cli.console import print_json, remark, say, show
 from demitasse.cli.options import AsJson, Home
+from demitasse.cli.processes import process_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,13 +36,8 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
 
 
 def _print(found: Status, home: Path) -> None:
-    import sys
-
-    from demitasse.cli.console import open_console
-    from demitasse.cli.processes import process_table
-
     if not found.running:
         remark(f"nothing runs on {home}; start the platform with `demitasse up`")
         return
     say(f"API {found.url}, admin {found.admin_url}, home {home}\n")
-    open_console(sys.stdout).print(process_table(found.processes))
+    show(process_table(found.processes))

@@ -83,3 +83,9 @@ def test_the_summary_names_what_is_not_ready() -> None:
 
 def test_a_platform_without_models_says_what_to_do() -> None:
     assert "demitasse publish" in (Narrator().summary([decoder()]) or "")
+
+
+def test_two_versions_of_one_model_count_as_one() -> None:
+    second = ProcessInfo("minion", "tagger", "1.1.0", 9, None, "ready", "")
+
+    assert Narrator().summary([decoder(), minion("ready"), second]) == "ready: 1 model"
