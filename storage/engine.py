@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 
-_BUSY_SECONDS = (
-    10  # far above any of our transactions; a writer that waits longer has a real problem
-)
+#: Far above any of our transactions; a writer that waits longer has a real problem.
+_BUSY_SECONDS = 10
+#: The newest of migrations/versions.
+HEAD = "0001"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -55,6 +56,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 def migrate(engine: Engine) -> None:
     """Bring the tables to the newest shape. Safe when several processes call it at once."""
+    if _revision(engine) == HEAD:
+        return  # without importing alembic, which is half of what a short command takes
     from alembic import command
     from alembic.config import Config
 
@@ -65,10 +68,20 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
+def _revision(engine: Engine) -> str | None:
+    """The migration that the database is at; None for an empty one."""
+    with reading(engine) as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.exec_driver_sql(
+            "SELECT version_num FROM alembic_version"
+        ).scalar()
+        return found
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = (
-        None  # the driver's own BEGIN comes too late and is never IMMEDIATE
-    )
+    # The driver's own BEGIN comes too late and is never IMMEDIATE.
+    connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

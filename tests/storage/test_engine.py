@@ -9,8 +9,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
 
+import storage.engine
 from storage import tables
-from storage.engine import migrate, open_engine, reading, sqlite_url, writing
+from storage.engine import HEAD, migrate, open_engine, reading, sqlite_url, writing
 
 
 @pytest.fixture
@@ -106,3 +107,29 @@ def test_opening_the_database_does_not_import_the_migration_tool():
     program = "import sys, storage.engine, storage.tables; print('alembic' in sys.modules)"
 
     assert in_parallel(1, program) == ["False\n"]
+
+
+def test_the_newest_migration_is_the_one_that_opening_compares_with():
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option(
+        "script_location", str(Path(storage.engine.__file__).parent / "migrations")
+    )
+
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_a_database_that_is_up_to_date_is_opened_without_the_migration_tool(tmp_path: Path):
+    url = sqlite_url(tmp_path / "registry.db")
+    code = (
+        "import sys; from storage.engine import migrate, open_engine; "
+        f"migrate(open_engine({url!r})); print('alembic' in sys.modules)"
+    )
+    run = [sys.executable, "-c", code]
+
+    first = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    second = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+
+    assert (first, second) == ("True\n", "False\n")
