@@ -17,9 +17,8 @@ import sys
 import uvloop
 from aiohttp import web
 
-from coordinator.app import create_admin_app, create_public_app, open_rooms
+from coordinator.app import create_admin_app, create_public_app, create_runner, open_rooms
 from coordinator.config import InvalidSettings, Settings, load_settings
-from coordinator.http.body import SERVER_OPTIONS
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 log = logging.getLogger("demitasse.coordinator")
@@ -54,8 +53,8 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_rooms(settings, name=f"coordinator-{os.getpid()}") as rooms:
-        public = _runner(create_public_app(settings, rooms), settings)
-        private = _runner(create_admin_app(rooms), settings)
+        public = create_runner(create_public_app(settings, rooms), settings)
+        private = create_runner(create_admin_app(rooms), settings)
         await public.setup()
         await private.setup()
         await web.TCPSite(
@@ -66,18 +65,6 @@ async def _serve(settings: Settings) -> None:
         await stop.wait()
         await public.cleanup()
         await private.cleanup()
-
-
-def _runner(app: web.Application, settings: Settings) -> web.AppRunner:
-    return web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,
-        keepalive_timeout=settings.keepalive_timeout,
-        lingering_time=settings.lingering_time,
-        shutdown_timeout=settings.drain_grace,
-        **SERVER_OPTIONS,
-    )
 
 
 if __name__ == "__main__":

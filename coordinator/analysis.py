@@ -10,11 +10,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from coordinator.errors import DeadlineExceeded, DemitasseError, InvalidOutput, UnknownModel
+from coordinator.errors import (
+    DeadlineExceeded,
+    DemitasseError,
+    InvalidOutput,
+    InvalidParameter,
+    UnknownModel,
+)
 from coordinator.fleet import Fleet, Prediction, Ticket
 from coordinator.merge import (
     Outcome,
@@ -27,9 +33,9 @@ from coordinator.merge import (
 from coordinator.metrics import count_answer
 from coordinator.router import DEFAULT_ALIAS, ModelRef, resolve
 from model_registry.snapshot import Snapshot, Version
-from wire.answers import unpack_answer
-from wire.errors import WireError
 from wire.tensor import Buffer, Tensor
+
+T = TypeVar("T")
 
 #: The image tier's minion, as it is listed among the replicas.
 DECODER = "decoder"
@@ -69,7 +75,7 @@ class Asked(NamedTuple):
 class Seats(NamedTuple):
     """Places for one photo: at the decoder, and by name in the answer at each model."""
 
-    decoder: Seat
+    decoder: Ticket
     models: Mapping[str, Seat]
 
 
@@ -101,6 +107,7 @@ class Analysis:
 
         Raises:
             NotFound: one of them does not exist, or none is marked.
+            InvalidParameter: one of them cannot work with a photo alone.
         """
         if not refs:
             marked = self.marked()
@@ -109,6 +116,8 @@ class Analysis:
             return marked
         snapshot = self._registry.current()
         versions = [resolve(snapshot, ref) for ref in refs]
+        for version in versions:
+            _refuse_unless_it_takes_photos(version)
         return dict(zip(answer_names(refs), versions, strict=True))
 
     def marked(self) -> dict[str, Version]:
@@ -148,10 +157,9 @@ class Analysis:
         """
         asked = admission.asked
         read = time.monotonic()
-        seats = [admission.first]
-        seats += [self._seats(asked, admission.places, partly=True) for _ in photos[1:]]
-        parts = await asyncio.gather(
-            *(self._one(asked, places, photo) for places, photo in zip(seats, photos, strict=True))
+        seats = [admission.first, *(self._more_seats(admission) for _ in photos[1:])]
+        parts = await _together(
+            self._one(asked, places, photo) for places, photo in zip(seats, photos, strict=True)
         )
         if not any("models" in part for part in parts):
             raise parts[0]["error"]
@@ -197,26 +205,28 @@ class Analysis:
         """A place at the image tier. Raises Overloaded."""
         return self._fleet.reserve(DECODER, DECODER_VERSION)
 
-    def _seats(self, asked: Asked, places: ExitStack, *, partly: bool = False) -> Seats:
-        """Places for one photo.
-
-        Args:
-            partly: other photos of the request have places already, so that a lack of
-                them is this photo's own error.
-        """
+    def _seats(self, asked: Asked, places: ExitStack) -> Seats:
+        """Places for one photo. Raises Overloaded where too few are left to be of use."""
         decoder = self._seat(DECODER, DECODER_VERSION, places)
+        if isinstance(decoder, DemitasseError):
+            raise naming(decoder, DECODER)
         models = {
             name: self._seat(version.model, version.version, places)
             for name, version in asked.versions.items()
         }
-        if not partly:
-            refused = {name: seat for name, seat in models.items() if not isinstance(seat, Ticket)}
-            if not isinstance(decoder, Ticket):
-                raise naming(decoder, DECODER)
-            refuse_if_required(refused, asked.require)
-            if len(refused) == len(models):
-                refuse_if_nothing(refused.items())
+        refuse_if_required(models, asked.require)
+        refuse_if_nothing(models)
         return Seats(decoder, models)
+
+    def _more_seats(self, admission: Admission) -> Seats | DemitasseError:
+        """Places for one photo more; a lack of them is that photo's own error."""
+        with ExitStack() as places:
+            try:
+                seats = self._seats(admission.asked, places)
+            except DemitasseError as error:
+                return error
+            admission.places.enter_context(places.pop_all())
+            return seats
 
     def _seat(self, model: str, version: str, places: ExitStack) -> Seat:
         try:
@@ -224,8 +234,12 @@ class Analysis:
         except DemitasseError as error:
             return error
 
-    async def _one(self, asked: Asked, seats: Seats, photo: NamedPhoto) -> dict[str, Any]:
+    async def _one(
+        self, asked: Asked, seats: Seats | DemitasseError, photo: NamedPhoto
+    ) -> dict[str, Any]:
         """One photo's part of the answer; an error in its place where there is nothing else."""
+        if isinstance(seats, DemitasseError):
+            return {"name": photo.name, "error": seats}
         try:
             return await self._answer(asked, seats, photo)
         except DemitasseError as error:
@@ -233,8 +247,6 @@ class Analysis:
 
     async def _answer(self, asked: Asked, seats: Seats, photo: NamedPhoto) -> dict[str, Any]:
         started = time.monotonic()
-        if not isinstance(seats.decoder, Ticket):
-            raise seats.decoder
         transforms = transforms_of(asked.versions.values())
         decoded = await self.decode(seats.decoder, photo.data, list(transforms), asked.deadline)
         seats.decoder.close()
@@ -242,7 +254,7 @@ class Analysis:
         between = time.monotonic()
         outcomes = await self._predict_all(asked, seats, pixels)
         refuse_if_required(outcomes, asked.require)
-        refuse_if_nothing(outcomes.items())
+        refuse_if_nothing(outcomes)
         return {
             "name": photo.name,
             "width": decoded.width,
@@ -270,19 +282,16 @@ class Analysis:
         parameters = {"transforms": [transform._asdict() for transform in transforms]}
         prediction = await self.infer(ticket, inputs, parameters, deadline)
         try:
-            answer = unpack_answer(prediction.result.answer)
-            return Decoded(answer["width"], answer["height"], answer["format"], answer["images"])
-        except (WireError, KeyError) as error:
+            return Decoded(**prediction.output)
+        except TypeError as error:
             raise InvalidOutput("the image tier's answer cannot be read") from error
 
     async def _predict_all(
         self, asked: Asked, seats: Seats, pixels: Mapping[Transform, Tensor]
     ) -> dict[str, Outcome]:
-        outcomes = await asyncio.gather(
-            *(
-                self._predict(version, seats.models[name], pixels, asked.deadline)
-                for name, version in asked.versions.items()
-            )
+        outcomes = await _together(
+            self._predict(version, seats.models[name], pixels, asked.deadline)
+            for name, version in asked.versions.items()
         )
         return dict(zip(asked.versions, outcomes, strict=True))
 
@@ -325,3 +334,19 @@ def answer_names(refs: Sequence[ModelRef]) -> list[str]:
     references as they were written."""
     counts = Counter(ref.name for ref in refs)
     return [ref.name if counts[ref.name] == 1 else str(ref) for ref in refs]
+
+
+def _refuse_unless_it_takes_photos(version: Version) -> None:
+    if not version.manifest.takes_photo:
+        raise InvalidParameter(
+            f"{version.model} {version.version} takes more than a photo, or none; "
+            f"ask it at /models/{version.model}/infer",
+            field="models",
+        )
+
+
+async def _together(parts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results, in order. Where one fails by a fault of ours, none is left running."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(part) for part in parts]
+    return [task.result() for task in tasks]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -19,7 +19,7 @@ from coordinator.config import Settings
 from coordinator.directory import Directory
 from coordinator.fleet import Fleet, Place
 from coordinator.http import admin, native, openapi
-from coordinator.http.body import PayloadLimits
+from coordinator.http.body import SERVER_OPTIONS, PayloadLimits
 from coordinator.http.head import Timeouts
 from coordinator.http.keys import LIMITS, TIMEOUTS
 from coordinator.http.middleware import counted, problems
@@ -71,14 +71,24 @@ async def open_rooms(settings: Settings, *, name: str) -> AsyncIterator[Rooms]:
         fleet,
         poll_interval_seconds=settings.poll_interval,
     )
-    await directory.refresh()
-    following = asyncio.get_running_loop().create_task(directory.follow())
     try:
-        yield Rooms(catalog, directory, fleet, Analysis(fleet, directory))
+        await directory.refresh()
+        async with _running(directory.follow()):
+            yield Rooms(catalog, directory, fleet, Analysis(fleet, directory))
     finally:
-        following.cancel()
         fleet.stop()
         engine.dispose()
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Has it run beside the block, and has seen its end when the block is left."""
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
@@ -104,6 +114,19 @@ def create_admin_app(rooms: Rooms) -> web.Application:
     _introduce(app, rooms)
     admin.add_routes(app)
     return app
+
+
+def create_runner(app: web.Application, settings: Settings) -> web.AppRunner:
+    """The HTTP server of an application, with the deadlines and options that the edge counts on."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=settings.keepalive_timeout,
+        lingering_time=settings.lingering_time,
+        shutdown_timeout=settings.drain_grace,
+        **SERVER_OPTIONS,
+    )
 
 
 def _introduce(app: web.Application, rooms: Rooms) -> None:

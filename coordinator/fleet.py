@@ -15,8 +15,10 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
-from coordinator.errors import NotServing, QueueFull
+from coordinator.errors import InvalidOutput, NotServing, QueueFull
 from coordinator.link import Link, open_link
+from wire.answers import unpack_answer
+from wire.errors import WireError
 from wire.messages import Result, Tuning
 from wire.tensor import Tensor
 
@@ -40,15 +42,17 @@ class Place(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """A Result, with where it comes from and what the road took."""
+    """A Result, with the answer unpacked, where it comes from and what the road took."""
 
     result: Result
+    output: Any
     replica: str
     link_seconds: float
 
 
 class Replica:
-    """One minion: keeps a link to it open for as long as the registry lists it."""
+    """One minion: keeps a link to it open for as long as the registry lists it, and
+    after that until the last ticket has come back."""
 
     def __init__(self, place: Place, name: str) -> None:
         self.place = place
@@ -56,12 +60,15 @@ class Replica:
         self.tuning: Tuning | None = None
         self._name = name
         self._link: Link | None = None
+        self._retired = False
         self._task = asyncio.get_running_loop().create_task(self._stay_connected())
 
     @property
     def ready(self) -> bool:
-        status = self._link.status if self._link is not None else None
-        return status is not None and status.ready and not status.draining
+        link = self._link
+        if link is None or link.status is None or link.stuck:
+            return False
+        return link.status.ready and not link.status.draining
 
     @property
     def occupied(self) -> int:
@@ -92,7 +99,21 @@ class Replica:
         if self._link is not None:
             await _apply(self._link, tuning)
 
-    def stop(self) -> None:
+    def take(self) -> None:
+        self.taken += 1
+
+    def give_back(self) -> None:
+        self.taken -= 1
+        if self._retired and not self.taken:
+            self.close()
+
+    def retire(self) -> None:
+        """Nobody new is sent here. What is on its way is answered, and then the link closed."""
+        self._retired = True
+        if not self.taken:
+            self.close()
+
+    def close(self) -> None:
         self._task.cancel()
         if self._link is not None:
             self._link.close()
@@ -107,8 +128,10 @@ class Replica:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LAST_RECONNECT_SECONDS)
                 continue
-            delay = FIRST_RECONNECT_SECONDS
             await self._use(link)
+            # A host that hangs up on everybody is not called without end.
+            await asyncio.sleep(FIRST_RECONNECT_SECONDS)
+            delay = FIRST_RECONNECT_SECONDS
 
     async def _use(self, link: Link) -> None:
         ready = link.ready.result()
@@ -117,8 +140,10 @@ class Replica:
             link.close()
             await asyncio.sleep(LAST_RECONNECT_SECONDS)
             return
-        if self.tuning is not None:
-            await _apply(link, self.tuning)
+        applied = None
+        while self.tuning is not None and self.tuning != applied:  # it may change meanwhile
+            applied = self.tuning
+            await _apply(link, applied)
         self._link = link
         try:
             await link.closed
@@ -137,7 +162,7 @@ class Ticket:
         self._replica: Replica | None = replica
         self._link: Link | None = None
         self._id = 0
-        replica.taken += 1
+        replica.take()
 
     async def predict(
         self,
@@ -160,16 +185,20 @@ class Ticket:
         result = await future
         spent = result.queue_seconds + result.predict_seconds
         road = time.monotonic() - started - spent
-        return Prediction(result, self.place.id, max(road, 0.0))
+        try:
+            output = unpack_answer(result.answer)
+        except WireError as error:
+            raise InvalidOutput(str(error)) from error
+        return Prediction(result, output, self.place.id, max(road, 0.0))
 
     def close(self) -> None:
         """Gives the place back. What is still in flight is called off."""
         replica, self._replica = self._replica, None
         if replica is None:
             return
-        replica.taken -= 1
         if self._link is not None:
             self._link.cancel(self._id)
+        replica.give_back()
 
     def __enter__(self) -> Self:
         return self
@@ -192,7 +221,7 @@ class Fleet:
         for id, replica in list(self._replicas.items()):
             if wanted.get(id) != replica.place:
                 del self._replicas[id]
-                replica.stop()
+                replica.retire()
         for id, place in wanted.items():
             if id not in self._replicas:
                 self._replicas[id] = Replica(place, self._name)
@@ -202,7 +231,10 @@ class Fleet:
             self._by_version.setdefault(key, []).append(replica)
 
     def stop(self) -> None:
-        self.update([])
+        """Closes all links at once."""
+        for replica in self._replicas.values():
+            replica.close()
+        self._replicas, self._by_version = {}, {}
 
     def reserve(self, model: str, version: str) -> Ticket:
         """A place at the replica of this version that has the most room.
@@ -219,7 +251,7 @@ class Fleet:
             limit = roomiest.room + roomiest.occupied
             raise QueueFull(
                 f"{model} {version} has {limit} examples queued or running, which is its limit",
-                retry_after=roomiest.seconds_per_example,
+                retry_after=roomiest.seconds_per_example or None,
             )
         return Ticket(roomiest)
 

@@ -8,12 +8,12 @@ when the connection is lost, everything in flight fails at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from coordinator.errors import DemitasseError, NotServing, from_wire
+from coordinator.errors import DemitasseError, NotServing, PayloadTooLarge, from_wire
 from wire.errors import WireError
-from wire.frames import FrameReader
+from wire.frames import MAX_HEAD_BYTES, FrameReader
 from wire.messages import (
     Cancel,
     Drain,
@@ -30,7 +30,7 @@ from wire.messages import (
     Tuning,
     decode,
 )
-from wire.tensor import Tensor
+from wire.tensor import Buffer, Tensor
 
 _UPGRADE = (
     b"GET /link HTTP/1.1\r\nHost: minion\r\nConnection: Upgrade\r\nUpgrade: demitasse/1\r\n\r\n"
@@ -39,6 +39,11 @@ _SWITCHED = b"HTTP/1.1 101 "
 _HEAD_END = b"\r\n\r\n"
 _MAX_HEAD_BYTES = 8192
 CONNECT_TIMEOUT_SECONDS = 5.0
+#: What a host takes in one frame: half of the memory that it shares with a worker. It
+#: ends a connection on which more is announced, and with it all that is in flight there.
+MAX_EXAMPLE_BYTES = 256 * 2**20
+#: A host that leaves this much unread is stuck. Some ten photos of 4 megapixels.
+MAX_UNREAD_BYTES = 128 * 2**20
 
 
 class Link(asyncio.Protocol):
@@ -49,8 +54,8 @@ class Link(asyncio.Protocol):
         self.ready: asyncio.Future[Ready] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
         self.status: Status | None = None
-        self.on_status: Callable[[], None] | None = None
-        """Called after `status` changed, once somebody set it."""
+        self.stuck = False
+        """The host leaves unread what is sent to it."""
         self._name = name
         self._loop = loop
         self._transport: asyncio.Transport | None = None
@@ -65,43 +70,60 @@ class Link(asyncio.Protocol):
         parameters: Mapping[str, Any],
         timeout_seconds: float | None,
     ) -> tuple[int, asyncio.Future[Result]]:
-        """Sends one example; the future gives its Result, or raises a DemitasseError."""
-        id, future = self._expect()
-        self._send(Predict(id, inputs, timeout_seconds, parameters))
-        return id, future
+        """Sends one example; the future gives its Result, or raises a DemitasseError.
+
+        Raises:
+            NotServing: the connection is lost.
+            PayloadTooLarge: more than a host takes.
+        """
+        id = self._next_id()
+        buffers = Predict(id, inputs, timeout_seconds, parameters).encode()
+        if len(buffers[0]) > MAX_HEAD_BYTES or sum(map(len, buffers)) > MAX_EXAMPLE_BYTES:
+            raise PayloadTooLarge("as numbers in memory, the example is larger than a minion takes")
+        return id, self._ask(id, buffers)
 
     def cancel(self, id: int) -> None:
         """Nobody waits for this one any more."""
         if self._waiting.pop(id, None) is not None:
-            self._send(Cancel(id))
+            self._send(Cancel(id).encode())
 
     def tune(self, tuning: Tuning) -> asyncio.Future[Tuning]:
-        """Asks for new numbers; the future gives those in force."""
-        id, future = self._expect()
-        self._send(Tune(id, tuning))
-        return future
+        """Asks for new numbers; the future gives those in force. Raises NotServing."""
+        id = self._next_id()
+        return self._ask(id, Tune(id, tuning).encode())
 
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
-    def _expect(self) -> tuple[int, asyncio.Future[Any]]:
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _ask(self, id: int, buffers: Sequence[Buffer]) -> asyncio.Future[Any]:
         if self.closed.done():
             raise NotServing("the connection to the minion is lost")
-        self._last_id += 1
-        future = self._waiting[self._last_id] = self._loop.create_future()
-        return self._last_id, future
+        future = self._waiting[id] = self._loop.create_future()
+        self._send(buffers)
+        return future
 
-    def _send(self, message: Hello | Predict | Cancel | Tune) -> None:
+    def _send(self, buffers: Sequence[Buffer]) -> None:
         assert self._transport is not None
         if not self._transport.is_closing():
-            self._transport.writelines(message.encode())
+            self._transport.writelines(buffers)
 
     # The event loop calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
         self._transport.write(_UPGRADE)
+
+    def pause_writing(self) -> None:
+        self.stuck = True
+
+    def resume_writing(self) -> None:
+        self.stuck = False
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -110,21 +132,23 @@ class Link(asyncio.Protocol):
             for frame in self._reader.feed(data):
                 self._received(decode(frame))
         except WireError as error:
-            self._fail(NotServing(f"the minion broke the protocol: {error}"))
+            self._fail(f"the minion broke the protocol: {error}")
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(NotServing("the connection to the minion was lost"))
+        self._fail("the connection to the minion was lost")
         if not self.closed.done():
             self.closed.set_result(None)
 
-    def _fail(self, error: DemitasseError) -> None:
+    def _fail(self, detail: str) -> None:
+        """Everything in flight fails, each with an error of its own, since each raises it."""
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(NotServing(detail))
         if not self.ready.done():
-            self.ready.set_exception(error)
+            self.ready.set_exception(NotServing(detail))
+            self.ready.exception()  # whoever was opening the link may have given up already
 
     def _upgraded(self, data: bytes) -> bytes:
         """What follows the answer's head; nothing while that is incomplete."""
@@ -138,7 +162,7 @@ class Link(asyncio.Protocol):
         if not head.startswith(_SWITCHED):
             raise WireError("the minion refused the upgrade")
         self._head = None
-        self._send(Hello(self._name))
+        self._send(Hello(self._name).encode())
         return rest
 
     def _received(self, message: Message) -> None:
@@ -154,11 +178,9 @@ class Link(asyncio.Protocol):
             self._refuse(message.id, from_wire(message.code, message.detail, retry_after))
         elif isinstance(message, Status):
             self.status = message
-            if self.on_status is not None:
-                self.on_status()
         elif isinstance(message, Tuned):
             self._settle(message.id, message.tuning)
-        elif isinstance(message, Ready):
+        elif isinstance(message, Ready) and not self.ready.done():
             self.ready.set_result(message)
         elif not isinstance(message, Drain):  # which the status before it said already
             raise WireError(f"{type(message).__name__} is not for a coordinator")

@@ -6,12 +6,12 @@ is worth sending. Times are seconds in and milliseconds out.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from coordinator.errors import DemitasseError
 from coordinator.fleet import Prediction
-from wire.answers import unpack_answer
 
 Outcome = Prediction | DemitasseError
 
@@ -27,7 +27,7 @@ def model_entry(version: str, outcome: Outcome) -> dict[str, Any]:
     result = outcome.result
     return {
         "version": version,
-        "output": unpack_answer(result.answer),
+        "output": outcome.output,
         "batch_size": result.batch_size,
         "replica": outcome.replica,
         "timeline_ms": {
@@ -38,7 +38,7 @@ def model_entry(version: str, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def refuse_if_required(outcomes: Mapping[str, Outcome], require: Iterable[str]) -> None:
+def refuse_if_required(outcomes: Mapping[str, object], require: Iterable[str]) -> None:
     """Raises the first error among the models without which the answer is worthless."""
     for name in require:
         outcome = outcomes.get(name)
@@ -46,18 +46,18 @@ def refuse_if_required(outcomes: Mapping[str, Outcome], require: Iterable[str]) 
             raise naming(outcome, name)
 
 
-def refuse_if_nothing(outcomes: Iterable[tuple[str, Outcome]]) -> None:
+def refuse_if_nothing(outcomes: Mapping[str, object]) -> None:
     """Raises the first error where there is nothing but errors."""
-    first: DemitasseError | None = None
-    for name, outcome in outcomes:
+    for outcome in outcomes.values():
         if not isinstance(outcome, DemitasseError):
             return
-        first = first or naming(outcome, name)
-    if first is not None:
-        raise first
+    for name, outcome in outcomes.items():
+        assert isinstance(outcome, DemitasseError)
+        raise naming(outcome, name)
 
 
 def naming(error: DemitasseError, model: str) -> DemitasseError:
-    """The error, with the model that it is about."""
-    error.members = {**error.members, "model": model}
-    return error
+    """The error, with the model that it is about. A copy: others may hold the same one."""
+    named = copy.copy(error)
+    named.members = {**error.members, "model": model}
+    return named

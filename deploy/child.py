@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,8 +19,24 @@ FIRST_RESTART_DELAY_SECONDS = 0.1
 LAST_RESTART_DELAY_SECONDS = 30.0
 #: A child that ran this long had nothing wrong with its start: the delay begins anew.
 STABLE_AFTER_SECONDS = 10.0
+#: What a killed process may take to be gone: more than this is the kernel's affair.
+KILL_SECONDS = 5.0
 #: A log that is longer when its process starts is kept as `.1`, and begun anew.
 MAX_LOG_BYTES = 16 * 2**20
+
+
+class RestartDelay:
+    """How long to wait before the next start: twice as long each time, up to a limit."""
+
+    def __init__(self) -> None:
+        self._next = FIRST_RESTART_DELAY_SECONDS
+
+    def after(self, ran_seconds: float) -> float:
+        """Seconds to wait, now that a process has ended which ran for so long."""
+        if ran_seconds > STABLE_AFTER_SECONDS:
+            self._next = FIRST_RESTART_DELAY_SECONDS
+        delay, self._next = self._next, min(2 * self._next, LAST_RESTART_DELAY_SECONDS)
+        return delay
 
 
 class Child:
@@ -32,13 +49,14 @@ class Child:
         log: Path,
         environment: Mapping[str, str],
         on_start: Callable[[int, int], None],
-        on_end: Callable[[int], None],
+        on_end: Callable[[str], None],
     ) -> None:
         """
         Args:
             command: given how often it was started before, the words to execute.
             on_start: called with that number and the process's id.
-            on_end: called with the exit status, unless it was stopped.
+            on_end: called with how it ended, or why it could not be started, unless
+                it was stopped.
         """
         self._command = command
         self._log = log
@@ -46,7 +64,9 @@ class Child:
         self._on_start = on_start
         self._on_end = on_end
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._over = asyncio.Event()
+        self._over.set()
 
     @property
     def pid(self) -> int | None:
@@ -56,42 +76,46 @@ class Child:
     async def keep(self) -> None:
         """Runs the command, again and again; returns once it was stopped."""
         loop = asyncio.get_running_loop()
-        delay = FIRST_RESTART_DELAY_SECONDS
-        starts = 0
-        while not self._stopping:
-            started = loop.time()
-            self._process = await self._start(starts)
-            self._on_start(starts, self._process.pid)
-            status = await self._process.wait()
-            if self._stopping:
-                return
-            self._on_end(status)
-            if loop.time() - started > STABLE_AFTER_SECONDS:
-                delay = FIRST_RESTART_DELAY_SECONDS
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, LAST_RESTART_DELAY_SECONDS)
-            starts += 1
+        delay = RestartDelay()
+        self._over.clear()
+        try:
+            for starts in itertools.count():
+                started = loop.time()
+                ending = await self._run(starts)
+                if self._stopping.is_set():
+                    return
+                self._on_end(ending)
+                if await _is_set(self._stopping, within=delay.after(loop.time() - started)):
+                    return
+        finally:
+            self.kill()
+            self._over.set()
 
     async def stop(self, grace_seconds: float) -> None:
         """SIGTERM, and SIGKILL for what is still there when the grace is over."""
-        self._stopping = True
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            async with asyncio.timeout(grace_seconds):
-                await process.wait()
-        except TimeoutError:
+        self._stopping.set()
+        self._terminate()
+        if not await _is_set(self._over, within=grace_seconds):
             self.kill()
+            await _is_set(self._over, within=KILL_SECONDS)
 
     def kill(self) -> None:
-        """Ends it now, and whatever it started."""
-        self._stopping = True
+        """Ends it now, and what it started in its own session."""
+        self._stopping.set()
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+
+    async def _run(self, starts: int) -> str:
+        """Starts it and waits for its end; how that was."""
+        try:
+            process = self._process = await self._start(starts)
+        except OSError as error:
+            return f"cannot be started: {error}"
+        if self._stopping.is_set():  # it was told while the process came to life
+            self._terminate()
+        self._on_start(starts, process.pid)
+        return describe_ending(await process.wait())
 
     async def _start(self, starts: int) -> asyncio.subprocess.Process:
         with _open_log(self._log) as log:
@@ -103,6 +127,22 @@ class Child:
                 env=dict(self._environment),
                 start_new_session=True,
             )
+
+    def _terminate(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+
+
+def describe_ending(status: int) -> str:
+    return f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
+
+
+async def _is_set(event: asyncio.Event, *, within: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await event.wait()
+    return event.is_set()
 
 
 @contextlib.contextmanager

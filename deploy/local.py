@@ -1,6 +1,6 @@
 """Everything on this machine: coordinators, the image tier, one minion per served version.
 
-The supervisor of `demitasse up`. It builds environments, starts processes,
+The supervisor of `demitasse up`. It has environments built, starts processes,
 starts them again when they end, and keeps the minions' leases. It carries no
 request: when it is slow, nobody waits.
 """
@@ -8,35 +8,36 @@ request: when it is slow, nobody waits.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import hashlib
 import os
-import socket
-import sys
-import tempfile
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from coordinator.analysis import DECODER, DECODER_INPUT, DECODER_VERSION
+from coordinator.analysis import DECODER, DECODER_VERSION
 from coordinator.config import SETTINGS, Settings
 from coordinator.errors import DemitasseError
 from coordinator.router import resolve
-from deploy.child import Child
-from deploy.minion import Minion, describe_ending
+from deploy.building import build
+from deploy.front import Front
+from deploy.machine import DeploymentError, claim_port, socket_folder
+from deploy.minion import Minion
+from deploy.services import decoder_service, model_service
 from deploy.status import (
     LOCK_FILE,
     ProcessInfo,
     Status,
+    forget_status,
     read_status,
     run_folder,
     write_status,
 )
-from envs.builder import Environment, EnvironmentStore
-from envs.spec import resolve as resolve_environment
-from minion.host.spec import InputSpec, ServiceSpec
+from minion.host.spec import ServiceSpec
 from model_registry.artifacts import ArtifactStore
 from model_registry.catalog import Catalog
 from model_registry.leases import Leases, Replica
@@ -47,14 +48,11 @@ __all__ = ["DeploymentError", "LocalDeployment", "ProcessInfo", "Status", "read_
 
 #: How often the registry is asked what should run, and leases are renewed.
 WATCH_SECONDS = 0.5
-#: Photos that may wait for the decoders; each costs tens of milliseconds.
-DECODER_QUEUE_LIMIT = 256
-#: sockaddr_un has 108 bytes; a socket's name takes 22 of them.
-MAX_SOCKET_FOLDER = 80
+#: Whoever reads the status holds the lock for an instant, to see whether somebody else does.
+LOCK_SECONDS = 0.5
 
-
-class DeploymentError(Exception):
-    """Nothing was started; the text says why, where, and what to do."""
+Key = tuple[str, str]
+"""A model and a version."""
 
 
 class LocalDeployment:
@@ -81,13 +79,15 @@ class LocalDeployment:
         self._engine = open_engine(settings.registry_url)
         self._catalog = Catalog(self._engine, ArtifactStore(settings.home / "artifacts"))
         self._leases = Leases(self._engine)
-        self._environments = EnvironmentStore(settings.home / "envs")
-        self._coordinators: list[tuple[Child, list[str]]] = []
-        self._minions: dict[tuple[str, str], Minion] = {}
+        self._fronts: list[Front] = []
+        self._minions: dict[Key, Minion] = {}
+        self._retired: dict[asyncio.Task[None], Minion] = {}
         self._leased: dict[str, Replica] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._sockets = _socket_folder(self.run_folder)
+        self._unlisted: set[str] = set()  # replicas that the registry does not list yet
+        self._wake = asyncio.Event()
+        self._sockets = socket_folder(self.run_folder)
         self._dirty = False
+        self._trouble = ""
 
     async def run(self, stop: asyncio.Event, abort: asyncio.Event) -> None:
         """Runs until `stop` is set and everything has drained, or `abort` is.
@@ -95,29 +95,21 @@ class LocalDeployment:
         Raises:
             DeploymentError: a port or the home is in use, or a model is unknown.
         """
-        self._loop = asyncio.get_running_loop()
-        lock = self._lock()
-        try:
-            _require_free(self.settings.host, self.settings.port, "--port")
-            _require_free(self.settings.admin_host, self.settings.admin_port, "--admin-port")
-            await asyncio.to_thread(migrate, self._engine)
-            snapshot = await asyncio.to_thread(self._catalog.snapshot)
-            self._wanted(snapshot)  # an unknown model is said before anything is started
-            self._start_coordinators()
-            self._start_decoder()
-            await self._follow_registry(snapshot)
-            await self._until(stop, abort)
-            await self._stop(abort)
-        finally:
-            self._engine.dispose()
-            lock.release()
+        with self._locked(), self._ports():
+            try:
+                await asyncio.to_thread(migrate, self._engine)
+                await self._serve(stop, abort)
+            finally:
+                self._engine.dispose()
 
     def processes(self) -> list[ProcessInfo]:
         """Every process, the supervisor first, workers behind their minion."""
         url = f"{self.settings.host}:{self.settings.port}"
-        infos = [ProcessInfo("supervisor", None, None, os.getpid(), None, "running", "")]
-        for child, state in self._coordinators:
-            infos.append(ProcessInfo("coordinator", None, None, child.pid, url, *state))
+        infos = [ProcessInfo("supervisor", None, None, os.getpid(), None, "running", self._trouble)]
+        for front in self._fronts:
+            infos.append(
+                ProcessInfo("coordinator", None, None, front.pid, url, front.state, front.detail)
+            )
         for minion in self._minions.values():
             role = DECODER if minion.model == DECODER else "minion"
             key = (minion.model, minion.version)
@@ -137,21 +129,24 @@ class LocalDeployment:
 
     def lease(self, replica: Replica) -> None:
         self._leased[replica.id] = replica
-        self._background(asyncio.to_thread(self._leases.put, replica, ttl=self.settings.lease_ttl))
+        self._unlisted.add(replica.id)
+        self._wake.set()
 
-    def socket_path(self, id: str) -> Path:
+    def socket_path(self, name: str) -> Path:
         # The path must fit into sockaddr_un, whatever the model is called.
-        return self._sockets / f"{hashlib.sha256(id.encode()).hexdigest()[:16]}.sock"
+        return self._sockets / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.sock"
 
     def log_path(self, id: str) -> Path:
         folder = self.settings.home / "logs"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{id}.log"
 
-    # The supervisor's own work.
+    # What is held while it runs.
 
-    def _lock(self) -> FileLock:
-        lock = FileLock(self.run_folder / LOCK_FILE, timeout=0)
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The home is ours. What a supervisor that was killed left behind is cleared away."""
+        lock = FileLock(self.run_folder / LOCK_FILE, timeout=LOCK_SECONDS)
         try:
             lock.acquire()
         except Timeout:
@@ -159,23 +154,61 @@ class LocalDeployment:
                 f"{self.settings.home} is in use by another `demitasse up`; "
                 "stop that one, or choose another --home"
             ) from None
-        return lock
-
-    async def _until(self, stop: asyncio.Event, abort: asyncio.Event) -> None:
-        asked = [asyncio.create_task(event.wait()) for event in (stop, abort)]
         try:
-            while not (stop.is_set() or abort.is_set()):
-                await asyncio.wait(
-                    asked, timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
-                await self._renew()
-                await self._follow_registry(await asyncio.to_thread(self._catalog.snapshot))
-                self._write_status()
+            forget_status(self.settings.home)
+            for left in self._sockets.glob("*.sock"):
+                left.unlink()
+            yield
         finally:
-            for task in asked:
-                task.cancel()
+            lock.release()
 
-    async def _renew(self) -> None:
+    @contextlib.contextmanager
+    def _ports(self) -> Iterator[None]:
+        """Both ports are ours, and nobody can take them while a coordinator starts again."""
+        settings = self.settings
+        with contextlib.ExitStack() as claims:
+            port = claims.enter_context(claim_port(settings.host, settings.port, "--port"))
+            admin_port = claims.enter_context(
+                claim_port(settings.admin_host, settings.admin_port, "--admin-port")
+            )
+            self.settings = dataclasses.replace(
+                settings, port=port.getsockname()[1], admin_port=admin_port.getsockname()[1]
+            )
+            yield
+
+    # The supervisor's own work.
+
+    async def _serve(self, stop: asyncio.Event, abort: asyncio.Event) -> None:
+        snapshot = await asyncio.to_thread(self._catalog.snapshot)
+        self._refuse_unknown_models(snapshot)  # before anything is started
+        keeping = self._start_fronts()
+        try:
+            self._start_decoder()
+            while not (stop.is_set() or abort.is_set()):
+                await self._attempt(self._look_after_everything())
+                await _any_of(stop, abort, self._wake, within=WATCH_SECONDS)
+        finally:
+            await self._stop(abort)
+            await asyncio.wait(keeping)
+
+    async def _attempt(self, work: Coroutine[Any, Any, None]) -> None:
+        """Where it fails (the disk is full, the database away) that is shown, and all goes on."""
+        trouble = ""
+        try:
+            await work
+        except Exception as error:
+            trouble = f"{type(error).__name__}: {error}".partition("\n")[0]
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self.changed()
+
+    async def _look_after_everything(self) -> None:
+        self._wake.clear()
+        await self._keep_leases()
+        await self._follow_registry(await asyncio.to_thread(self._catalog.snapshot))
+        self._write_status()
+
+    async def _keep_leases(self) -> None:
         alive = {
             minion.id: self._leased[minion.id]
             for minion in self._minions.values()
@@ -183,8 +216,10 @@ class LocalDeployment:
         }
         ttl = self.settings.lease_ttl
         ended = await asyncio.to_thread(self._leases.renew, list(alive), ttl=ttl)
-        for id in ended:
+        for id in (ended | self._unlisted) & alive.keys():
             await asyncio.to_thread(self._leases.put, alive[id], ttl=ttl)
+            if self._leased[id] is alive[id]:  # not started again meanwhile
+                self._unlisted.discard(id)
 
     async def _follow_registry(self, snapshot: Snapshot) -> None:
         """Starts minions for what should be served and is not, and stops the others."""
@@ -195,118 +230,67 @@ class LocalDeployment:
                 self._minions[key].start(partial(self._prepare, entry=entry, version=version))
                 self.changed()
         for key in [key for key in self._minions if key not in wanted and key[0] != DECODER]:
-            minion = self._minions.pop(key)
-            await asyncio.to_thread(self._leases.drop, [minion.id])
-            self._background(minion.stop(self.settings.drain_grace))
-            self.changed()
+            await asyncio.to_thread(self._leases.drop, [self._minions[key].id])
+            self._retire(self._minions.pop(key))
 
-    def _wanted(self, snapshot: Snapshot) -> dict[tuple[str, str], tuple[ModelEntry, Version]]:
-        if not self._models:
-            versions = [
-                version
-                for entry in snapshot.models.values()
-                for version in entry.versions.values()
-                if version.serving
-            ]
-        else:
-            try:
-                versions = [resolve(snapshot, reference) for reference in self._models]
-            except DemitasseError as error:
-                raise DeploymentError(f"--models: {error.detail}") from error
+    def _retire(self, minion: Minion) -> None:
+        stopping = asyncio.create_task(minion.stop(self.settings.drain_grace))
+        self._retired[stopping] = minion
+        stopping.add_done_callback(self._retired.pop)
+        self.changed()
+
+    def _wanted(self, snapshot: Snapshot) -> dict[Key, tuple[ModelEntry, Version]]:
         return {
             (version.model, version.version): (snapshot.models[version.model], version)
-            for version in versions
+            for version in self._versions(snapshot)
         }
 
+    def _versions(self, snapshot: Snapshot) -> Iterator[Version]:
+        for reference in self._models:
+            with contextlib.suppress(DemitasseError):  # retired since
+                yield resolve(snapshot, reference)
+        if not self._models:
+            for entry in snapshot.models.values():
+                yield from (version for version in entry.versions.values() if version.serving)
+
+    def _refuse_unknown_models(self, snapshot: Snapshot) -> None:
+        for reference in self._models:
+            try:
+                resolve(snapshot, reference)
+            except DemitasseError as error:
+                raise DeploymentError(f"--models: {error.detail}") from error
+
     async def _prepare(self, minion: Minion, entry: ModelEntry, version: Version) -> ServiceSpec:
-        """Builds the environment where it is missing, and says what the host should serve."""
+        """Has the environment built where it is missing, and says what the host should serve."""
+        wanted = version.manifest.environment
         async with self._building:
-            environment = await asyncio.to_thread(self._environment, minion, version)
-        manifest = version.manifest
-        settings = entry.settings_for(version.version)
-        return ServiceSpec(
-            model=version.model,
-            version=version.version,
-            replica=minion.id,
-            epoch=0,
-            python=str(environment.python),
-            directory=str(version.directory),
-            entry=manifest.entry,
-            inputs={
-                name: InputSpec(spec.dtype, spec.shape) for name, spec in manifest.inputs.items()
-            },
-            queue_limit=settings.queue_limit,
-            max_batch_size=settings.max_batch_size,
-            max_queue_delay_seconds=settings.max_queue_delay,
-            settings_revision=settings.revision,
-            workers=manifest.resources.workers,
-            threads=manifest.resources.threads,
-            load_timeout_seconds=manifest.resources.load_timeout,
-            predict_timeout_seconds=manifest.resources.predict_timeout,
-            options=dict(manifest.options),
-        )
-
-    def _environment(self, minion: Minion, version: Version) -> Environment:
-        """The version's environment, built now if need be. Called in a thread."""
-        manifest = version.manifest
-        requirements = manifest.environment.requirements
-
-        def progress(line: str) -> None:
-            self._loop.call_soon_threadsafe(minion.set_state, "building", line)
-
-        return self._environments.ensure(
-            resolve_environment(
-                manifest.environment.python,
-                (version.directory / requirements).read_text() if requirements else None,
-            ),
-            progress=progress,
-        )
+            python = await build(
+                self.settings.home / "envs",
+                wanted.python,
+                version.directory / wanted.requirements if wanted.requirements else None,
+                log=self.log_path(minion.id),
+                progress=lambda line: minion.set_state("building", line),
+            )
+        return model_service(entry, version, replica=minion.id, python=python)
 
     def _start_decoder(self) -> None:
-        settings = self.settings
         minion = self._minions[DECODER, DECODER_VERSION] = Minion(self, DECODER, DECODER_VERSION)
-        spec = ServiceSpec(
-            model=DECODER,
-            version=DECODER_VERSION,
-            replica=minion.id,
-            epoch=0,
-            python=sys.executable,
-            directory=str(settings.home),
-            entry="preprocess.model:Decoder",
-            inputs={DECODER_INPUT: InputSpec("uint8", (-1,))},
-            queue_limit=DECODER_QUEUE_LIMIT,
-            max_batch_size=1,
-            max_queue_delay_seconds=0.0,
-            workers=settings.decoder_workers or os.cpu_count() or 1,
-            predict_timeout_seconds=settings.decode_timeout,
-            options={"max_pixels": settings.max_image_pixels},
-        )
+        spec = decoder_service(self.settings, replica=minion.id)
         minion.start(lambda _: asyncio.sleep(0, spec))
 
-    def _start_coordinators(self) -> None:
-        environment = self._coordinator_environment()
-        for number in range(self.settings.processes):
-            state = ["starting", ""]
-
-            def on_start(starts: int, pid: int, state: list[str] = state) -> None:
-                state[:] = ["running", ""]
-                self.changed()
-
-            def on_end(status: int, state: list[str] = state) -> None:
-                state[:] = ["restarting", describe_ending(status)]
-                self.changed()
-
-            child = Child(
-                lambda starts: [sys.executable, "-m", "coordinator", "--die-with-parent"],
+    def _start_fronts(self) -> list[asyncio.Task[None]]:
+        environment = self._front_environment()
+        self._fronts = [
+            Front(
                 log=self.log_path(f"coordinator-{number}"),
                 environment=environment,
-                on_start=on_start,
-                on_end=on_end,
+                changed=self.changed,
             )
-            self._coordinators.append((child, state))
-            self._background(child.keep())
+            for number in range(self.settings.processes)
+        ]
+        return [asyncio.create_task(front.keep()) for front in self._fronts]
 
-    def _coordinator_environment(self) -> dict[str, str]:
+    def _front_environment(self) -> dict[str, str]:
         environment = dict(os.environ)
         for setting in SETTINGS.values():
             environment[setting.variable] = str(getattr(self.settings, setting.name))
@@ -320,30 +304,35 @@ class LocalDeployment:
 
     async def _stop(self, abort: asyncio.Event) -> None:
         """The door first, then those behind it; at once where abort is set."""
-        self.changed()
         draining = asyncio.create_task(self._drain())
         aborted = asyncio.create_task(abort.wait())
-        await asyncio.wait([draining, aborted], return_when=asyncio.FIRST_COMPLETED)
-        if abort.is_set():
-            for child, _ in self._coordinators:
-                child.kill()
-            for minion in self._minions.values():
-                minion.kill()
-        await draining
+        waited = {draining, aborted}
+        while draining in waited:
+            done, waited = await asyncio.wait(
+                waited, timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if aborted in done:
+                self._kill_everything()
+            # Those that drain are alive: requests in progress are on their way there.
+            await self._attempt(self._keep_leases())
+            self._write_status()
         aborted.cancel()
+        await draining
+        forget_status(self.settings.home)
         await asyncio.to_thread(self._leases.drop, list(self._leased))
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        (self.run_folder / "status.json").unlink(missing_ok=True)
 
     async def _drain(self) -> None:
         grace = self.settings.drain_grace
-        for _, state in self._coordinators:
-            state[:] = ["draining", ""]
-        self.changed()
-        await asyncio.gather(*(child.stop(grace + 1.0) for child, _ in self._coordinators))
-        await asyncio.gather(*(minion.stop(grace) for minion in self._minions.values()))
+        await asyncio.gather(*(front.stop(grace) for front in self._fronts))
+        await asyncio.gather(
+            *(minion.stop(grace) for minion in self._minions.values()), *self._retired
+        )
+
+    def _kill_everything(self) -> None:
+        for front in self._fronts:
+            front.kill()
+        for minion in (*self._minions.values(), *self._retired.values()):
+            minion.kill()
 
     def _write_status(self) -> None:
         if not self._dirty:
@@ -360,28 +349,12 @@ class LocalDeployment:
             ),
         )
 
-    def _background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
-
-def _require_free(host: str, port: int, flag: str) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise DeploymentError(
-                f"{host}:{port} cannot be listened on: {error.strerror}; choose another {flag}"
-            ) from error
-
-
-def _socket_folder(run: Path) -> Path:
-    """The run folder, or a short-named stand-in where its path is too long for sockets."""
-    if len(os.fsencode(run)) <= MAX_SOCKET_FOLDER:
-        return run
-    name = hashlib.sha256(str(run).encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"demitasse-{name}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+async def _any_of(*events: asyncio.Event, within: float) -> None:
+    """Waits until one of them is set, or the time is over."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

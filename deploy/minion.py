@@ -7,7 +7,6 @@ should run, and where, is decided by the deployment.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
 import time
@@ -19,9 +18,8 @@ import httpx
 import msgspec
 
 from coordinator.config import Settings
+from deploy.building import NotBuilt
 from deploy.child import Child
-from envs.builder import BuildFailed
-from envs.spec import SpecError
 from minion.host.spec import ServiceSpec, write_spec
 from model_registry.leases import Replica
 
@@ -57,7 +55,11 @@ class Minion:
         self.detail = ""
         self.workers: list[tuple[int | None, str]] = []
         self._site = site
-        self._socket = site.socket_path(self.id)
+        # An epoch grows with every start, also across restarts of the supervisor. Its first
+        # one is in the socket's name: a predecessor may still drain behind its own.
+        self._first_epoch = int(time.time() * 1000)
+        self._socket = site.socket_path(f"{self.id}-{self._first_epoch}")
+        self._stopping = False
         self._child: Child | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -74,13 +76,14 @@ class Minion:
         self._task = asyncio.get_running_loop().create_task(self._live(prepare))
 
     async def stop(self, grace_seconds: float) -> None:
+        """Ends the preparation at once, and the host when it has drained."""
+        self._stopping = True
         self.set_state("draining")
         if self._child is not None:
             await self._child.stop(grace_seconds + 1.0)
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
         self._socket.unlink(missing_ok=True)
 
     def kill(self) -> None:
@@ -104,6 +107,8 @@ class Minion:
         if workers != self.workers:
             self.workers = workers
             self._site.changed()
+        if self._stopping:
+            return
         if answer["ready"]:
             self.set_state("ready")
         elif answer["last_failure"]:
@@ -116,41 +121,18 @@ class Minion:
         return httpx.AsyncClient(transport=transport, timeout=2.0)
 
     async def _live(self, prepare: Callable[[Minion], Awaitable[ServiceSpec]]) -> None:
-        site = self._site
         try:
             spec = await prepare(self)
-        except (BuildFailed, SpecError) as error:
+        except NotBuilt as error:
             self.set_state("failed", str(error))
             return
-        # An epoch grows with every start, also across restarts of the supervisor.
-        first_epoch = int(time.time() * 1000)
-        file = site.run_folder / f"{self.id}.json"
-
-        def command(starts: int) -> list[str]:
-            write_spec(msgspec.structs.replace(spec, epoch=first_epoch + starts), file)
-            return [
-                sys.executable, "-m", "minion.host", "--spec", str(file),
-                "--address", self.address, "--die-with-parent",
-                "--grace", str(site.settings.drain_grace),
-            ]  # fmt: skip
-
-        def on_start(starts: int, pid: int) -> None:
-            self.set_state("starting")
-            replica = Replica(
-                self.id, self.model, self.version, self.address, first_epoch + starts, pid
-            )
-            site.lease(replica)
-
-        def on_end(status: int) -> None:
-            self.workers = []
-            self.set_state("restarting", describe_ending(status))
-
+        site = self._site
         self._child = Child(
-            command,
+            lambda starts: self._command(spec, starts),
             log=site.log_path(self.id),
             environment=os.environ,
-            on_start=on_start,
-            on_end=on_end,
+            on_start=self._on_start,
+            on_end=self._on_end,
         )
         async with self.client() as client:
             watching = asyncio.create_task(self._watch_for_ever(client))
@@ -158,12 +140,29 @@ class Minion:
                 await self._child.keep()
             finally:
                 watching.cancel()
+                await asyncio.wait([watching])
+
+    def _command(self, spec: ServiceSpec, starts: int) -> list[str]:
+        site = self._site
+        file = site.run_folder / f"{self.id}.json"
+        write_spec(msgspec.structs.replace(spec, epoch=self._first_epoch + starts), file)
+        return [
+            sys.executable, "-m", "minion.host", "--spec", str(file),
+            "--address", self.address, "--die-with-parent",
+            "--grace", str(site.settings.drain_grace),
+        ]  # fmt: skip
+
+    def _on_start(self, starts: int, pid: int) -> None:
+        if not self._stopping:
+            self.set_state("starting")
+        epoch = self._first_epoch + starts
+        self._site.lease(Replica(self.id, self.model, self.version, self.address, epoch, pid))
+
+    def _on_end(self, ending: str) -> None:
+        self.workers = []
+        self.set_state("restarting", ending)
 
     async def _watch_for_ever(self, client: httpx.AsyncClient) -> None:
         while True:
             await self.watch(client)
             await asyncio.sleep(WATCH_SECONDS)
-
-
-def describe_ending(status: int) -> str:
-    return f"killed by signal {-status}" if status < 0 else f"ended with status {status}"

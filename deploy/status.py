@@ -55,12 +55,18 @@ def write_status(home: Path, status: Status) -> None:
     temporary.replace(folder / STATUS_FILE)
 
 
+def forget_status(home: Path) -> None:
+    (home / "run" / STATUS_FILE).unlink(missing_ok=True)
+
+
 def read_status(home: Path) -> Status:
     """What the supervisor of this home last wrote; `NOTHING` when none is alive."""
     folder = home / "run"
-    if not (folder / STATUS_FILE).exists() or not _held(folder / LOCK_FILE):
+    try:
+        written = (folder / STATUS_FILE).read_bytes()
+    except FileNotFoundError:
         return NOTHING
-    return msgspec.json.decode((folder / STATUS_FILE).read_bytes(), type=Status)
+    return msgspec.json.decode(written, type=Status) if _held(folder / LOCK_FILE) else NOTHING
 
 
 def _held(path: Path) -> bool:

@@ -55,13 +55,16 @@ class ServingBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def add_routes(app: web.Application) -> None:
     router = app.router
+    continue_later = payloads.defer_continue
     router.add_get("/livez", livez)
     router.add_get("/metrics", metrics)
     router.add_get("/fleet", show_fleet)
     router.add_get("/models/{name}/history", show_history)
-    router.add_patch("/models/{name}/settings", tune)
-    router.add_put("/models/{name}/aliases/{alias}", set_alias)
-    router.add_put("/models/{name}/versions/{version}/serving", set_serving)
+    router.add_patch("/models/{name}/settings", tune, expect_handler=continue_later)
+    router.add_put("/models/{name}/aliases/{alias}", set_alias, expect_handler=continue_later)
+    router.add_put(
+        "/models/{name}/versions/{version}/serving", set_serving, expect_handler=continue_later
+    )
 
 
 async def tune(request: web.Request) -> web.Response:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from coordinator.analysis import Analysis, Transform
 from coordinator.directory import Directory
-from coordinator.errors import NotServing
+from coordinator.errors import BodyTimeout, NotServing
 from coordinator.fleet import Fleet
 from coordinator.http import payloads
 from coordinator.http.keys import LIMITS, REQUEST_ID, TIMEOUTS
@@ -29,6 +29,10 @@ from wire.tensor import Tensor
 ANALYSIS = web.AppKey("analysis", Analysis)
 DIRECTORY = web.AppKey("directory", Directory)
 FLEET = web.AppKey("fleet", Fleet)
+T = TypeVar("T")
+
+Example = tuple[Mapping[str, Tensor], Mapping[str, Any]]
+"""Inputs and parameters."""
 
 
 def add_routes(app: web.Application) -> None:
@@ -49,7 +53,8 @@ async def analyze(request: web.Request) -> web.Response:
     analysis = request.app[ANALYSIS]
     wanted = payloads.wanted_refs(request, request.app[TIMEOUTS])
     with analysis.admit(wanted.models, wanted.require, wanted.timeout) as admission:
-        photos = await payloads.read_photos(request, request.app[LIMITS])
+        reading = payloads.read_photos(request, request.app[LIMITS])
+        photos = await _in_time(request, reading, admission.asked.deadline)
         answer = await analysis.run(admission, photos)
     return payloads.write_answer(request, {"request_id": request[REQUEST_ID], **answer})
 
@@ -60,7 +65,8 @@ async def infer(request: web.Request) -> web.Response:
     version = _version(request)
     deadline = started + payloads.read_timeout(request, request.app[TIMEOUTS])
     with analysis.reserve(version) as ticket:
-        inputs, parameters = await _inputs(request, version, deadline)
+        read = _decoded_photo if _sends_photo(request, version) else _own_inputs
+        inputs, parameters = await read(request, version, deadline)
         prediction = await analysis.infer(ticket, inputs, parameters, deadline)
     entry = model_entry(version.version, prediction)
     return payloads.write_answer(
@@ -68,25 +74,44 @@ async def infer(request: web.Request) -> web.Response:
     )
 
 
-async def _inputs(
-    request: web.Request, version: Version, deadline: float
-) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-    """The model's own input from the body; a photo goes through the image tier first."""
-    manifest = version.manifest
-    image = manifest.image_inputs[0] if manifest.takes_photo and manifest.image_inputs else None
-    example = await payloads.read_inputs(
-        request,
-        manifest.inputs,
-        request.app[LIMITS],
-        image_input=image.name if image is not None else None,
+def _sends_photo(request: web.Request, version: Version) -> bool:
+    """Whether the body is to go through the image tier; the head says so."""
+    sent = request.content_type
+    return version.manifest.takes_photo and (
+        sent.startswith("image/") or sent == payloads.MULTIPART
     )
-    if example.photo is None or image is None:
-        return example.inputs, example.parameters
-    analysis = request.app[ANALYSIS]
-    transform = Transform(image.height, image.width, image.resize)
+
+
+async def _own_inputs(request: web.Request, version: Version, deadline: float) -> Example:
+    reading = payloads.read_inputs(request, version.manifest.inputs, request.app[LIMITS])
+    example = await _in_time(request, reading, deadline)
+    return example.inputs, example.parameters
+
+
+async def _decoded_photo(request: web.Request, version: Version, deadline: float) -> Example:
+    """The model's input made from a photo, for which a place is taken before the body is read."""
+    analysis, manifest = request.app[ANALYSIS], version.manifest
+    image = manifest.image_inputs[0]
     with analysis.reserve_decoder() as ticket:
+        reading = payloads.read_inputs(
+            request, manifest.inputs, request.app[LIMITS], image_input=image.name
+        )
+        example = await _in_time(request, reading, deadline)
+        assert example.photo is not None
+        transform = Transform(image.height, image.width, image.resize)
         decoded = await analysis.decode(ticket, example.photo.data, [transform], deadline)
-    return {image.name: decoded.images[0]}, example.parameters
+    return {image.name: decoded.images[0]}, {}
+
+
+async def _in_time(request: web.Request, reading: Awaitable[T], deadline: float) -> T:
+    """What was read. Places are not held for a body that comes too late to be answered."""
+    if request.content.is_eof():  # a small body came with its head
+        return await reading
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await reading
+    except TimeoutError:
+        raise BodyTimeout("the body took longer to arrive than the request may take") from None
 
 
 async def list_models(request: web.Request) -> web.Response:

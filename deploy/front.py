@@ -1,0 +1,45 @@
+"""One coordinator process as its supervisor sees it: kept running, and what is known of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from deploy.child import Child
+
+
+class Front:
+    """A coordinator, started again whenever it ends."""
+
+    def __init__(
+        self, *, log: Path, environment: Mapping[str, str], changed: Callable[[], None]
+    ) -> None:
+        self.state = "starting"
+        self.detail = ""
+        self._changed = changed
+        self._child = Child(
+            lambda starts: [sys.executable, "-m", "coordinator", "--die-with-parent"],
+            log=log,
+            environment=environment,
+            on_start=lambda starts, pid: self._set_state("running"),
+            on_end=lambda ending: self._set_state("restarting", ending),
+        )
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
+
+    async def keep(self) -> None:
+        await self._child.keep()
+
+    async def stop(self, grace_seconds: float) -> None:
+        self._set_state("draining")
+        await self._child.stop(grace_seconds + 1.0)
+
+    def kill(self) -> None:
+        self._child.kill()
+
+    def _set_state(self, state: str, detail: str = "") -> None:
+        self.state, self.detail = state, detail
+        self._changed()

@@ -1,0 +1,59 @@
+"""What a deployment takes of its machine: ports, and a folder for sockets.
+
+Every refusal is a `DeploymentError` that says what to choose instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+#: sockaddr_un has 108 bytes; a socket's name takes 22 of them.
+MAX_SOCKET_FOLDER = 80
+
+
+class DeploymentError(Exception):
+    """Nothing was started; the text says why, where, and what to do."""
+
+
+def claim_port(host: str, port: int, flag: str) -> socket.socket:
+    """Holds a port for the processes that will share it, as long as the socket is open.
+
+    Args:
+        port: 0 takes a free one; the socket says which.
+
+    Raises:
+        DeploymentError: somebody else has it, or the host is none of this machine's.
+    """
+    claim = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        claim.bind((host, port))
+        # After the bind: others who share their port must not be joined by accident.
+        claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError as error:
+        claim.close()
+        raise DeploymentError(
+            f"{host}:{port} cannot be listened on: {error.strerror}; choose another {flag}"
+        ) from error
+    return claim
+
+
+def socket_folder(run: Path) -> Path:
+    """The run folder, or a short-named stand-in where its path is too long for sockets.
+
+    Raises:
+        DeploymentError: somebody else has made the stand-in, and could listen there.
+    """
+    if len(os.fsencode(run)) <= MAX_SOCKET_FOLDER:
+        return run
+    name = hashlib.sha256(str(run).encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"demitasse-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink():
+        raise DeploymentError(f"{folder} belongs to somebody else; choose a shorter --home")
+    return folder

@@ -1,0 +1,62 @@
+"""What a host on this machine should serve, as plain values.
+
+From a version in the registry, or the settings of the image tier, to the spec
+that a host is started with. Starts nothing and asks nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from coordinator.analysis import DECODER, DECODER_INPUT, DECODER_VERSION
+from coordinator.config import Settings
+from minion.host.spec import InputSpec, ServiceSpec
+from model_registry.snapshot import ModelEntry, Version
+
+#: Photos that may wait for the decoders; each costs tens of milliseconds.
+DECODER_QUEUE_LIMIT = 256
+
+
+def model_service(entry: ModelEntry, version: Version, *, replica: str, python: str) -> ServiceSpec:
+    """A version with the settings in force; `python` is the interpreter of its environment."""
+    manifest, settings = version.manifest, entry.settings_for(version.version)
+    return ServiceSpec(
+        model=version.model,
+        version=version.version,
+        replica=replica,
+        epoch=0,
+        python=python,
+        directory=str(version.directory),
+        entry=manifest.entry,
+        inputs={name: InputSpec(spec.dtype, spec.shape) for name, spec in manifest.inputs.items()},
+        queue_limit=settings.queue_limit,
+        max_batch_size=settings.max_batch_size,
+        max_queue_delay_seconds=settings.max_queue_delay,
+        settings_revision=settings.revision,
+        workers=manifest.resources.workers,
+        threads=manifest.resources.threads,
+        load_timeout_seconds=manifest.resources.load_timeout,
+        predict_timeout_seconds=manifest.resources.predict_timeout,
+        options=dict(manifest.options),
+    )
+
+
+def decoder_service(settings: Settings, *, replica: str) -> ServiceSpec:
+    """The image tier, which runs in the platform's own environment."""
+    return ServiceSpec(
+        model=DECODER,
+        version=DECODER_VERSION,
+        replica=replica,
+        epoch=0,
+        python=sys.executable,
+        directory=str(settings.home),
+        entry="preprocess.model:Decoder",
+        inputs={DECODER_INPUT: InputSpec("uint8", (-1,))},
+        queue_limit=DECODER_QUEUE_LIMIT,
+        max_batch_size=1,
+        max_queue_delay_seconds=0.0,
+        workers=settings.decoder_workers or os.cpu_count() or 1,
+        predict_timeout_seconds=settings.decode_timeout,
+        options={"max_pixels": settings.max_image_pixels},
+    )

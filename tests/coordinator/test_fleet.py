@@ -1,0 +1,254 @@
+"""Tickets, links and who gets the work: against real hosts with real workers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+from stage import Host, Stage, eventually
+
+from coordinator.errors import NotServing, QueueFull
+from coordinator.fleet import Fleet
+from wire.messages import Tuning
+from wire.tensor import Tensor
+
+
+def x(*values: float) -> dict[str, Tensor]:
+    return {"x": Tensor.from_array(np.array(values, np.float32))}
+
+
+async def fleet_of(stage: Stage, *hosts: Host) -> Fleet:
+    fleet = Fleet("test")
+    fleet.update(host.place for host in hosts)
+    stage.exits.callback(fleet.stop)
+    for host in hosts:
+        await eventually(lambda p=host.place: fleet.ready(p.model, p.version), "it is connected")
+    return fleet
+
+
+def soon() -> float:
+    return time.monotonic() + 20
+
+
+async def test_a_ticket_is_a_place_until_it_is_closed(stage: Stage) -> None:
+    stage.publish("gate")
+    fleet = await fleet_of(stage, await stage.host("gate", queue_limit=2))
+
+    first, second = fleet.reserve("gate", "1.0.0"), fleet.reserve("gate", "1.0.0")
+    with pytest.raises(QueueFull, match="has 2 examples"):
+        fleet.reserve("gate", "1.0.0")
+    first.close()
+    first.close()
+    third = fleet.reserve("gate", "1.0.0")
+    with pytest.raises(QueueFull):
+        fleet.reserve("gate", "1.0.0")
+
+    second.close()
+    third.close()
+    (replica,) = fleet.all()
+    assert (replica.taken, replica.room) == (0, 2)
+
+
+async def test_a_version_without_a_replica_is_not_serving_and_says_when_to_return() -> None:
+    with pytest.raises(NotServing) as refused:
+        Fleet("test").reserve("gate", "1.0.0")
+
+    assert refused.value.retry_after
+
+
+async def test_the_replica_with_the_most_room_gets_the_work(stage: Stage) -> None:
+    stage.publish("gate")
+    small = await stage.host("gate", queue_limit=2)
+    large = await stage.host("gate", queue_limit=4, replica="gate-1.0.0-1")
+    fleet = await fleet_of(stage, small, large)
+
+    tickets = [fleet.reserve("gate", "1.0.0") for _ in range(6)]
+
+    assert [ticket.place.id for ticket in tickets[:2]] == ["gate-1.0.0-1"] * 2
+    assert (
+        sorted(ticket.place.id for ticket in tickets) == ["gate-1.0.0-0"] * 2 + ["gate-1.0.0-1"] * 4
+    )
+    for ticket in tickets:
+        ticket.close()
+
+
+async def test_a_host_counts_what_another_coordinator_has_there(stage: Stage) -> None:
+    stage.publish("gate")
+    gate = stage.gate()
+    host = await stage.host("gate", queue_limit=2, options={"gate": str(gate.path)})
+    ours, theirs = await fleet_of(stage, host), await fleet_of(stage, host)
+    (seen,) = ours.all()
+
+    with theirs.reserve("gate", "1.0.0") as ticket:
+        asked = asyncio.create_task(ticket.predict(x(1), {}, soon()))
+        await eventually(lambda: seen.occupied == 1, "the host has told of the other's example")
+        assert seen.room == 1
+        async with gate.held():
+            pass
+        await asked
+
+    await eventually(lambda: seen.room == 2, "the host has told that it is done")
+
+
+async def test_what_is_in_flight_on_a_lost_link_is_not_serving_and_the_link_comes_back(
+    stage: Stage,
+) -> None:
+    stage.publish("gate")
+    gate = stage.gate()
+    host = await stage.host("gate", options={"gate": str(gate.path)})
+    fleet = await fleet_of(stage, host)
+    tickets = [fleet.reserve("gate", "1.0.0") for _ in range(3)]
+    asked = [asyncio.create_task(each.predict(x(1), {}, soon())) for each in tickets]
+
+    async with gate.held():
+        host.hang_up()
+        lost = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert [type(each) for each in lost] == [NotServing] * 3
+    assert len(set(map(id, lost))) == 3, "an error is raised by one request alone"
+    await eventually(lambda: fleet.ready("gate", "1.0.0"), "the link is back")
+    for ticket in tickets:
+        ticket.close()
+    await eventually(lambda: host.lane.bouncer.occupied == 0, "the host has let them go")
+
+
+async def test_a_retired_replica_answers_what_is_on_its_way_and_takes_nothing_new(
+    stage: Stage,
+) -> None:
+    stage.publish("gate")
+    gate = stage.gate()
+    host = await stage.host("gate", options={"gate": str(gate.path)})
+    fleet = await fleet_of(stage, host)
+
+    with fleet.reserve("gate", "1.0.0") as ticket, fleet.reserve("gate", "1.0.0") as later:
+        asked = asyncio.create_task(ticket.predict(x(1), {}, soon()))
+        async with gate.held():
+            fleet.update([])
+            with pytest.raises(NotServing):
+                fleet.reserve("gate", "1.0.0")
+        assert (await asked).output["x"].array().tolist() == [1.0]
+        asked = asyncio.create_task(later.predict(x(2), {}, soon()))
+        async with gate.held():
+            pass
+        assert (await asked).output["x"].array().tolist() == [2.0]
+        assert len(host.links) == 1
+
+    await eventually(lambda: not host.links, "the link is closed behind the last one")
+
+
+async def test_a_replica_of_a_new_epoch_gets_a_new_link(stage: Stage) -> None:
+    stage.publish("gate")
+    old = await stage.host("gate")
+    fleet = await fleet_of(stage, old)
+    new = await stage.host("gate", epoch=2)
+
+    fleet.update([new.place])
+
+    await eventually(lambda: fleet.ready("gate", "1.0.0"), "the successor is connected")
+    await eventually(lambda: not old.links, "the predecessor is left alone")
+    with fleet.reserve("gate", "1.0.0") as ticket:
+        await ticket.predict(x(1), {}, soon())
+    assert new.lane.bouncer.admitted == 1
+
+
+async def test_an_update_with_the_same_places_keeps_the_links(stage: Stage) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate")
+    fleet = await fleet_of(stage, host)
+    before = list(host.links)
+
+    fleet.update([host.place])
+
+    assert fleet.ready("gate", "1.0.0")
+    assert list(host.links) == before
+
+
+async def test_a_host_of_another_version_at_the_address_gets_no_work(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate")
+    fleet = Fleet("test")
+
+    fleet.update([host.place._replace(version="2.0.0")])
+
+    await eventually(lambda: "serves gate 1.0.0" in caplog.text, "it has seen who that is")
+    assert not fleet.ready("gate", "2.0.0")
+    fleet.stop()
+
+
+async def test_new_numbers_reach_a_host_that_is_connected_before_tune_returns(
+    stage: Stage,
+) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate")
+    fleet = await fleet_of(stage, host)
+
+    await fleet.tune("gate", "1.0.0", Tuning(3, 2, 0.01, 1))
+
+    assert host.lane.tuning == Tuning(3, 2, 0.01, 1)
+    (replica,) = fleet.all()
+    assert replica.room == 3
+
+
+async def test_new_numbers_reach_a_host_that_is_connected_later(stage: Stage) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate")
+    await host.stop()
+    fleet = Fleet("test")
+    fleet.update([host.place])
+
+    await fleet.tune("gate", "1.0.0", Tuning(3, 2, 0.01, 1))
+    await host.start()
+    await eventually(lambda: fleet.ready("gate", "1.0.0"), "it is connected")
+
+    assert host.lane.tuning == Tuning(3, 2, 0.01, 1)
+    fleet.stop()
+
+
+async def test_numbers_that_change_while_a_link_is_being_made_are_the_ones_in_force(
+    stage: Stage,
+) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate")
+    fleet = Fleet("test")
+    later: list[asyncio.Task[None]] = []
+
+    def on_change() -> None:
+        # The first numbers have arrived; their answer has not, and the link is not in use yet.
+        if not later:
+            tune = fleet.tune("gate", "1.0.0", Tuning(5, 2, 0.01, 2))
+            later.append(asyncio.create_task(tune))
+
+    host.lane.on_change.append(on_change)
+    fleet.update([host.place])
+    await fleet.tune("gate", "1.0.0", Tuning(3, 2, 0.01, 1))
+    await eventually(lambda: fleet.ready("gate", "1.0.0"), "it is connected")
+    await asyncio.gather(*later)
+
+    assert later
+    assert host.lane.tuning.revision == 2
+    fleet.stop()
+
+
+async def test_a_cancelled_prediction_leaves_the_queue_of_the_host(stage: Stage) -> None:
+    stage.publish("gate")
+    gate = stage.gate()
+    host = await stage.host("gate", options={"gate": str(gate.path)})
+    fleet = await fleet_of(stage, host)
+
+    with fleet.reserve("gate", "1.0.0") as running:
+        first = asyncio.create_task(running.predict(x(1), {}, soon()))
+        async with gate.held():
+            with fleet.reserve("gate", "1.0.0") as waiting:
+                second = asyncio.create_task(waiting.predict(x(2), {}, soon()))
+                await eventually(lambda: host.lane.queued == 1, "it waits for the worker")
+                second.cancel()
+                await asyncio.wait([second])
+            await eventually(lambda: host.lane.queued == 0, "it has left the queue")
+        await first
+
+    (replica,) = fleet.all()
+    assert replica.taken == 0
