@@ -70,6 +70,16 @@ class Gate:
         finally:
             os.close(writer)
 
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Nobody waits here as long as the block lasts."""
+        both = os.open(self.path, os.O_RDWR)
+        try:
+            os.write(both, bytes(4096))
+            yield
+        finally:
+            os.close(both)
+
 
 class Host:
     """One minion: its host here, its workers in processes of their own."""
@@ -162,13 +172,24 @@ class Stage:
         self.catalog = Catalog(self._engine, ArtifactStore(home / "artifacts"))
         self.leases = Leases(self._engine)
 
-    def publish(self, package: str, *, name: str | None = None, version: str = "1.0.0") -> None:
+    def publish(
+        self,
+        package: str,
+        *,
+        name: str | None = None,
+        version: str = "1.0.0",
+        queue_limit: int = 64,
+        max_batch_size: int = 1,
+    ) -> None:
         """One of `models/`, perhaps under another name or version."""
         folder = self.home / "packages" / f"{name or package}-{version}"
         shutil.copytree(MODELS / package, folder)
         manifest = folder / "model.toml"
         text = manifest.read_text().replace(f'name = "{package}"', f'name = "{name or package}"')
-        manifest.write_text(text.replace('version = "1.0.0"', f'version = "{version}"'))
+        text = text.replace('version = "1.0.0"', f'version = "{version}"')
+        text += f"\n[admission]\nqueue_limit = {queue_limit}\n"
+        text += f"\n[batching]\nmax_batch_size = {max_batch_size}\n"
+        manifest.write_text(text)
         self.catalog.publish(folder, who="test")
 
     def gate(self, name: str = "gate") -> Gate:

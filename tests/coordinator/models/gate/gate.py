@@ -9,8 +9,8 @@ class Gate(Model):
 
     def predict(self, batch):
         if self.gate:
-            with open(self.gate, "rb") as gate:  # returns when a writer comes
-                gate.read()  # and when it has gone
+            with open(self.gate, "rb", buffering=0) as gate:  # returns when a writer comes
+                gate.read(1)  # and when it writes, or goes
         return [self.answer(batch, index) for index in range(batch.size)]
 
     def answer(self, batch, index):
