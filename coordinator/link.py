@@ -63,6 +63,7 @@ class Link(asyncio.Protocol):
         self._head: bytes | None = b""  # of the answer to the upgrade, until it is complete
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._last_id = 0
+        self._outgoing: list[Buffer] = []
 
     def predict(
         self,
@@ -94,6 +95,7 @@ class Link(asyncio.Protocol):
 
     def close(self) -> None:
         if self._transport is not None:
+            self._flush()
             self._transport.close()
 
     def _next_id(self) -> int:
@@ -108,9 +110,16 @@ class Link(asyncio.Protocol):
         return future
 
     def _send(self, buffers: Sequence[Buffer]) -> None:
+        """Soon, together with what else is sent in this turn of the loop: one write for all."""
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing += buffers
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
         assert self._transport is not None
-        if not self._transport.is_closing():
-            self._transport.writelines(buffers)
+        if outgoing and not self._transport.is_closing():
+            self._transport.writelines(outgoing)
 
     # The event loop calls these.
 
@@ -196,7 +205,9 @@ class Link(asyncio.Protocol):
             future.set_exception(error)
 
 
-async def open_link(address: str, name: str) -> Link:
+async def open_link(
+    address: str, name: str, *, within_seconds: float = CONNECT_TIMEOUT_SECONDS
+) -> Link:
     """Connects, upgrades, and waits until the host said who it is.
 
     Args:
@@ -209,7 +220,7 @@ async def open_link(address: str, name: str) -> Link:
     """
     loop = asyncio.get_running_loop()
     scheme, _, place = address.partition(":")
-    async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+    async with asyncio.timeout(within_seconds):
         if scheme == "unix":
             _, link = await loop.create_unix_connection(lambda: Link(name), place)
         else:
