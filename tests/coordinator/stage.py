@@ -218,7 +218,7 @@ class Stage:
         """A minion that is ready, and that the registry lists."""
         return await self._start(self.spec(model, version, **changes))
 
-    async def decoder(self) -> Host:
+    async def decoder(self, *, queue_limit: int = 8) -> Host:
         return await self._start(
             ServiceSpec(
                 model=DECODER,
@@ -229,7 +229,7 @@ class Stage:
                 directory=str(self.home),
                 entry="preprocess.model:Decoder",
                 inputs={DECODER_INPUT: InputSpec("uint8", (-1,))},
-                queue_limit=8,
+                queue_limit=queue_limit,
                 max_batch_size=1,
                 max_queue_delay_seconds=0.0,
             )

@@ -1,0 +1,365 @@
+"""The whole platform on this machine: the real supervisor, and real processes below it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from watching import PATIENCE_SECONDS, alive, eventually
+
+from coordinator.config import Settings
+from deploy.local import DeploymentError, LocalDeployment
+from deploy.status import NOTHING, ProcessInfo, read_status, write_status
+from model_registry.artifacts import ArtifactStore
+from model_registry.catalog import Catalog
+from model_registry.leases import Leases, Replica
+from storage.engine import migrate, open_engine, writing
+
+GATE = Path(__file__).parent.parent / "coordinator" / "models" / "gate"
+
+
+class Home:
+    """A home folder with a registry. Its environments are shared by all tests of a session."""
+
+    def __init__(self, path: Path, environments: Path) -> None:
+        self.path = path
+        (path / "envs").symlink_to(environments)
+        self.settings = Settings(
+            home=path, port=0, admin_port=0, decoder_workers=1, poll_interval=0.1, drain_grace=2.0
+        )
+        self.engine = open_engine(self.settings.registry_url)
+        migrate(self.engine)
+        self.catalog = Catalog(self.engine, ArtifactStore(path / "artifacts"))
+
+    def publish(self, name: str, version: str = "1.0.0", requirements: str = "") -> None:
+        package = self.path / "packages" / f"{name}-{version}"
+        shutil.copytree(GATE, package)
+        manifest = package / "model.toml"
+        content = manifest.read_text().replace('name = "gate"', f'name = "{name}"')
+        content = content.replace('version = "1.0.0"', f'version = "{version}"')
+        if requirements:
+            (package / "requirements.txt").write_text(requirements)
+            content += '\n[environment]\nrequirements = "requirements.txt"\n'
+        manifest.write_text(content)
+        self.catalog.publish(package, who="test")
+
+    def leases(self) -> dict[str, Replica]:
+        return {each.id: each for each in Leases(self.engine).alive()}
+
+
+class Up:
+    """A deployment that runs, and a bell that rings whenever something about it has changed."""
+
+    def __init__(self, home: Home, models: Sequence[str] = ()) -> None:
+        self.home = home
+        self._bell = asyncio.Event()
+        self.deployment = LocalDeployment(home.settings, models=models, on_change=self._bell.set)
+        self.stop, self.abort = asyncio.Event(), asyncio.Event()
+        self.running = asyncio.create_task(self.deployment.run(self.stop, self.abort))
+
+    def of(self, role: str, model: str | None = None) -> list[ProcessInfo]:
+        return [
+            each
+            for each in self.deployment.processes()
+            if each.role == role and model in (None, each.model)
+        ]
+
+    async def until(self, condition: Callable[[], object], what: str) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not condition():
+                    self._bell.clear()
+                    await self._bell.wait()
+        except TimeoutError:
+            pytest.fail(f"waited in vain until {what}: {self.deployment.processes()}")
+
+    async def becomes(self, state: str, *models: str) -> None:
+        await self.until(
+            lambda: all(
+                [each.state for each in self.of("minion", model)] == [state] for model in models
+            ),
+            f"{models} are {state}",
+        )
+
+    async def ask(self, model: str, version: str | None = None) -> Any:
+        """Waits for the answer to be a good one: the coordinator learns of replicas by polling."""
+        path = f"/models/{model}/infer"
+        if version is not None:
+            path = f"/models/{model}/versions/{version}/infer"
+        async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                # Port 0 stands for any until one was taken.
+                url = f"http://127.0.0.1:{self.deployment.settings.port}{path}"
+                with suppress(httpx.TransportError):
+                    answer = await client.post(url, json={"inputs": {"x": [1.0]}})
+                    if answer.status_code == 200:
+                        return answer.json()
+                await asyncio.sleep(0.02)
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self.running
+
+
+@asynccontextmanager
+async def up(home: Home, *models: str) -> AsyncIterator[Up]:
+    """Ended at once where the test has not ended it."""
+    up = Up(home, models)
+    try:
+        yield up
+    finally:
+        up.stop.set()
+        up.abort.set()
+        await asyncio.wait([up.running])
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("envs")
+
+
+@pytest.fixture
+def home(tmp_path: Path, environments: Path) -> Iterator[Home]:
+    home = Home(tmp_path, environments)
+    yield home
+    home.engine.dispose()
+
+
+async def test_what_is_served_comes_up_answers_and_leaves_nothing_behind(home: Home) -> None:
+    home.publish("gate")
+    async with up(home) as platform:
+        await platform.becomes("ready", "gate")
+        answer = await platform.ask("gate")
+        await platform.until(lambda: platform.of("worker", "gate"), "its worker is seen")
+        processes = platform.deployment.processes()
+        written = read_status(home.path)
+
+        platform.stop.set()
+        await platform.ended()
+
+    assert answer["output"] == {"x": [1.0]}
+    assert {each.role for each in processes} == {
+        "supervisor", "coordinator", "decoder", "minion", "worker",
+    }  # fmt: skip
+    assert written.running
+    assert written.url == f"http://127.0.0.1:{platform.deployment.settings.port}"
+    for each in processes:
+        if each.role != "supervisor" and each.pid is not None:
+            await eventually(lambda pid=each.pid: not alive(pid), f"{each.role} is gone")
+    assert read_status(home.path) == NOTHING
+    assert home.leases() == {}
+    assert not list((home.path / "run").glob("*.sock"))
+
+
+@pytest.mark.parametrize("port", ["port", "admin_port"])
+async def test_a_port_in_use_is_refused_with_the_flag_that_chooses_another(
+    home: Home, port: str
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        taken: dict[str, Any] = {port: listener.getsockname()[1]}
+        home.settings = replace(home.settings, **taken)
+
+        async with up(home) as platform:
+            with pytest.raises(DeploymentError, match=f"choose another --{port}".replace("_", "-")):
+                await platform.ended()
+
+
+async def test_a_second_one_on_a_home_is_refused(home: Home) -> None:
+    async with up(home) as first:
+        await first.until(lambda: first.of("coordinator"), "it runs")
+
+        async with up(home) as second:
+            with pytest.raises(DeploymentError, match="in use by another `demitasse up`"):
+                await second.ended()
+        assert first.of("coordinator")[0].pid
+
+
+async def test_a_look_at_the_status_is_no_second_one(home: Home) -> None:
+    write_status(home.path, NOTHING)  # left by a supervisor that was killed
+    looking = True
+
+    def look() -> None:
+        while looking:
+            read_status(home.path)
+
+    watcher = asyncio.create_task(asyncio.to_thread(look))
+    try:
+        async with up(home) as platform:
+            await platform.until(lambda: platform.of("coordinator"), "it runs all the same")
+    finally:
+        looking = False
+        await watcher
+
+
+async def test_an_unknown_model_is_refused_before_anything_starts(home: Home) -> None:
+    async with up(home, "nobody@1") as platform:
+        with pytest.raises(DeploymentError, match="--models: there is no model 'nobody'"):
+            await platform.ended()
+
+        assert not platform.of("coordinator")
+
+
+async def test_an_environment_that_cannot_be_built_fails_its_model_alone(home: Home) -> None:
+    home.publish("good")
+    home.publish("bad", requirements="msgpack==0.0.999\n")
+    async with up(home) as platform:
+        await platform.becomes("ready", "good")
+        await platform.becomes("failed", "bad")
+        (failed,) = platform.of("minion", "bad")
+
+        assert "msgpack==0.0.999" in failed.detail
+        assert "ends with:" in failed.detail
+        assert (await platform.ask("good"))["model"] == "good"
+
+
+async def test_a_version_that_is_served_joins_and_one_that_is_retired_leaves(home: Home) -> None:
+    home.publish("gate")
+    home.publish("gate", "2.0.0")
+    async with up(home) as platform:
+        await platform.becomes("ready", "gate")
+        (before,) = platform.of("minion", "gate")
+
+        home.catalog.set_alias("gate", "default", "2.0.0", who="test")
+        await platform.until(lambda: len(platform.of("minion", "gate")) == 2, "both are there")
+        assert (await platform.ask("gate", "2.0.0"))["version"] == "2.0.0"
+        assert (await platform.ask("gate", "1.0.0"))["version"] == "1.0.0"
+        assert (await platform.ask("gate"))["version"] == "2.0.0"
+        home.catalog.retire("gate", "1.0.0", who="test")
+        await platform.until(lambda: len(platform.of("minion", "gate")) == 1, "one is left")
+        await eventually(lambda: not alive(before.pid or 0), "its process is gone")
+
+        assert [each.version for each in platform.of("minion", "gate")] == ["2.0.0"]
+        assert "gate-1.0.0-0" not in home.leases()
+
+
+async def test_a_version_that_is_served_again_while_it_drains_is_reachable(home: Home) -> None:
+    home.publish("gate")
+    home.publish("gate", "2.0.0")
+    home.catalog.serve("gate", "2.0.0", who="test")
+    async with up(home) as platform:
+        await platform.ask("gate", "2.0.0")
+        (first,) = [each for each in platform.of("minion") if each.version == "2.0.0"]
+        os.kill(first.pid or 0, 19)  # SIGSTOP: it takes its time to drain
+
+        home.catalog.retire("gate", "2.0.0", who="test")
+        await platform.until(lambda: len(platform.of("minion")) == 1, "it is on its way out")
+        home.catalog.serve("gate", "2.0.0", who="test")
+        await platform.until(lambda: len(platform.of("minion")) == 2, "it is wanted again")
+        await platform.ask("gate", "2.0.0")
+        await eventually(lambda: not alive(first.pid or 0), "the first is gone")
+
+        assert (await platform.ask("gate", "2.0.0"))["version"] == "2.0.0"
+
+
+async def test_a_killed_host_is_started_again_with_a_new_epoch(home: Home) -> None:
+    home.publish("gate")
+    async with up(home) as platform:
+        await platform.ask("gate")
+        before = home.leases()["gate-1.0.0-0"]
+
+        os.kill(before.pid, 9)
+        await eventually(
+            lambda: home.leases()["gate-1.0.0-0"].epoch > before.epoch, "it is listed anew"
+        )
+        await platform.ask("gate")
+
+        assert home.leases()["gate-1.0.0-0"].pid != before.pid
+        assert home.leases()["gate-1.0.0-0"].address == before.address
+
+
+async def test_a_killed_coordinator_is_started_again(home: Home) -> None:
+    home.publish("gate")
+    async with up(home) as platform:
+        await platform.ask("gate")
+        (before,) = platform.of("coordinator")
+
+        os.kill(before.pid or 0, 9)
+        await platform.until(
+            lambda: platform.of("coordinator")[0].pid not in (None, before.pid), "it is back"
+        )
+
+        assert (await platform.ask("gate"))["model"] == "gate"
+
+
+async def test_a_model_that_was_named_and_then_retired_leaves_and_all_else_goes_on(
+    home: Home,
+) -> None:
+    home.publish("gate")
+    home.publish("gate", "2.0.0")
+    home.catalog.serve("gate", "2.0.0", who="test")
+    async with up(home, "gate", "gate@2.0.0") as platform:
+        await platform.until(lambda: len(platform.of("minion", "gate")) == 2, "both are there")
+
+        home.catalog.retire("gate", "2.0.0", who="test")
+        await platform.until(lambda: len(platform.of("minion", "gate")) == 1, "one is left")
+
+        assert (await platform.ask("gate"))["version"] == "1.0.0"
+
+
+async def test_a_registry_that_is_away_is_shown_and_does_not_end_the_platform(home: Home) -> None:
+    home.publish("gate")
+    async with up(home) as platform:
+        await platform.becomes("ready", "gate")
+        with writing(home.engine) as connection:
+            connection.execute(text("ALTER TABLE replicas RENAME TO away"))
+        await platform.until(lambda: platform.of("supervisor")[0].detail, "the trouble is shown")
+        shown = platform.of("supervisor")[0].detail
+        with writing(home.engine) as connection:
+            connection.execute(text("ALTER TABLE away RENAME TO replicas"))
+        await platform.until(lambda: not platform.of("supervisor")[0].detail, "it is over")
+
+        assert "no such table" in shown
+        assert (await platform.ask("gate"))["model"] == "gate"
+
+
+async def test_stopping_does_not_wait_for_an_environment_that_is_being_built(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.publish("slow", requirements="nobody-made-this==1.0\n")
+    with closing(socket.create_server(("127.0.0.1", 0))) as index:  # takes calls, says nothing
+        url = f"http://127.0.0.1:{index.getsockname()[1]}/simple"
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+        async with up(home) as platform:
+            await platform.until(
+                lambda: (
+                    "installing" in platform.of("minion", "slow")[0].detail
+                    if platform.of("minion", "slow")
+                    else False
+                ),
+                "it is being installed",
+            )
+            installers = processes_with("nobody-made-this", str(home.path))
+
+            platform.stop.set()
+            async with asyncio.timeout(15):
+                await platform.running
+
+    await eventually(
+        lambda: not any(map(alive, installers)), "what was building is gone with the supervisor"
+    )
+
+
+def processes_with(*words: str) -> list[int]:
+    """Processes with one of the words in their command."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if any(word in command for word in words) and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return found
