@@ -19,6 +19,8 @@ from wire.messages import Answer
 from wire.tensor import DTYPES, Tensor
 
 TENSOR_EXTENSION = 1
+#: Of a placeholder. Below the four of msgpack's own timestamps, which are refused by it.
+_MAX_EXTENSION_BYTES = 2
 MAX_DEPTH = 32  # far above what a person would design, far below the recursion limit
 
 
@@ -40,7 +42,7 @@ def unpack_answer(answer: Answer) -> Any:
     """The answer with a `Tensor` wherever the model had an array.
 
     Raises:
-        WireError: not what `pack_answer` makes.
+        WireError: not msgpack of a mapping, or a placeholder without a tensor.
     """
     tensors = answer.tensors
 
@@ -51,11 +53,16 @@ def unpack_answer(answer: Answer) -> Any:
         return tensors[index]
 
     try:
-        return msgpack.unpackb(answer.packed, ext_hook=placeholder)
+        value = msgpack.unpackb(
+            answer.packed, ext_hook=placeholder, max_ext_len=_MAX_EXTENSION_BYTES
+        )
     except WireError:
         raise
     except Exception as error:  # msgpack raises half a dozen kinds, RecursionError among them
         raise WireError(f"the answer is not msgpack: {type(error).__name__}") from error
+    if not isinstance(value, dict):
+        raise WireError("the answer is not a map")
+    return value
 
 
 def _plain(value: Any, arrays: List[np.ndarray], place: str, depth: int) -> Any:
@@ -71,7 +78,7 @@ def _plain(value: Any, arrays: List[np.ndarray], place: str, depth: int) -> Any:
     if isinstance(value, np.ndarray):
         return _placeholder(value, arrays, place)
     if isinstance(value, np.generic):
-        return _plain(value.item(), arrays, place, depth + 1)
+        return _plain(_unboxed(value, place), arrays, place, depth + 1)
     if hasattr(value, "keys"):
         return {
             _key(key, place): _plain(
@@ -84,6 +91,13 @@ def _plain(value: Any, arrays: List[np.ndarray], place: str, depth: int) -> Any:
             _plain(item, arrays, f"{place}[{index}]", depth + 1) for index, item in enumerate(value)
         ]
     raise WireError(f"{place} is {kind.__name__}, which is not a JSON value")
+
+
+def _unboxed(value: np.generic, place: str) -> Any:
+    plain = value.item()
+    if isinstance(plain, np.generic):  # longdouble, which Python has no type for
+        raise WireError(f"{place} is {type(value).__name__}, which is not a JSON value")
+    return plain
 
 
 def _key(key: Any, place: str) -> str:
@@ -118,8 +132,10 @@ def _placeholder(array: np.ndarray, arrays: List[np.ndarray], place: str) -> msg
     if array.dtype.kind == "f" and not _all_finite(array):
         raise WireError(f"{place} holds NaN or infinity, which JSON cannot carry")
     index = len(arrays)
+    if index >= 256**_MAX_EXTENSION_BYTES:
+        raise WireError(f"the answer holds more than {index} arrays")
     arrays.append(array)
-    return msgpack.ExtType(TENSOR_EXTENSION, index.to_bytes(4 if index > 255 else 1, "little"))
+    return msgpack.ExtType(TENSOR_EXTENSION, index.to_bytes(2 if index > 255 else 1, "little"))
 
 
 def _all_finite(array: np.ndarray) -> bool:

@@ -22,6 +22,9 @@ from wire.tensor import Buffer, Tensor, byte_size
 TENSOR_ALIGNMENT = 8
 _PADDING = bytes(TENSOR_ALIGNMENT)
 _INFINITY = float("inf")
+#: Of parameters. What is unpacked here is packed again in other messages, one level
+#: deeper, and msgpack itself stops at some hundreds: refused far below that.
+MAX_PARAMETER_DEPTH = 32
 
 
 class Kind:
@@ -118,10 +121,7 @@ class Predict(NamedTuple):
             names.append(name)
             tensors.append((dtype, shape))
         parameters = head.get("parameters")
-        if parameters is None:
-            parameters = {}
-        elif not isinstance(parameters, dict):
-            raise WireError("parameters is not a map")
+        parameters = {} if parameters is None else checked_parameters(parameters)
         if len(set(names)) != len(names):
             raise WireError("an input is named twice")
         timeout = _seconds(head, "timeout") if "timeout" in head else None
@@ -131,8 +131,8 @@ class Predict(NamedTuple):
 class Answer(NamedTuple):
     """What a model said of one example: msgpack in which extension type 1 stands for a tensor.
 
-    The extension's data is the index into `tensors`, one unsigned byte to
-    four, little endian. Hosts pass `packed` on without looking inside.
+    The extension's data is the index into `tensors`, one unsigned byte or
+    two, little endian. Hosts pass `packed` on without looking inside.
     """
 
     packed: Buffer
@@ -380,7 +380,11 @@ class Run(NamedTuple):
         parameters = _list(head, "parameters") if "parameters" in head else []
         if parameters and len(parameters) != size:
             raise WireError("parameters do not match the batch's size")
+        if not all(isinstance(each, dict) for each in parameters):
+            raise WireError("an example's parameters are not a map")
         inputs = {str(name): _tensor_ref(item) for name, item in _map(head, "inputs").items()}
+        if not inputs or any(ref.shape[:1] != (size,) for ref in inputs.values()):
+            raise WireError("the inputs do not match the batch's size")
         return cls(frame.id, size, inputs, parameters)
 
 
@@ -472,6 +476,31 @@ def decode(frame: Frame) -> Message:
     return decoder(frame)
 
 
+def checked_parameters(value: Any) -> Dict[str, Any]:
+    """An example's parameters as they came from outside, if they can travel on from here.
+
+    Raises:
+        WireError: not a map, nested too deep, or an integer of more than 64 bits in it.
+    """
+    if not isinstance(value, dict):
+        raise WireError("parameters is not a map")
+    _check_parameter(value, MAX_PARAMETER_DEPTH)
+    return value
+
+
+def _check_parameter(value: Any, levels: int) -> None:
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise WireError("parameters hold an integer that does not fit into 64 bits")
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return
+    if not levels:
+        raise WireError(f"parameters are nested more than {MAX_PARAMETER_DEPTH} deep")
+    for item in value:
+        _check_parameter(item, levels - 1)
+
+
 def _pack(head: Mapping[str, Any]) -> bytes:
     return msgpack.packb(head)  # type: ignore[no-any-return]
 
@@ -507,6 +536,13 @@ def _count(head: Mapping[str, Any], key: str) -> int:
     return value
 
 
+def _positive(head: Mapping[str, Any], key: str) -> int:
+    value = _count(head, key)
+    if not value:
+        raise WireError(f"{key} is 0, at least 1 is needed")
+    return value
+
+
 def _seconds(head: Mapping[str, Any], key: str) -> float:
     value = head.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _INFINITY:
@@ -537,8 +573,8 @@ def _map(head: Mapping[str, Any], key: str) -> Dict[Any, Any]:
 
 def _tuning(head: Mapping[str, Any]) -> Tuning:
     return Tuning(
-        _count(head, "queue_limit"),
-        _count(head, "max_batch_size"),
+        _positive(head, "queue_limit"),
+        _positive(head, "max_batch_size"),
         _seconds(head, "max_queue_delay_seconds"),
         _count(head, "revision"),
     )

@@ -58,9 +58,11 @@ async def _serve(spec: ServiceSpec, address: str, grace_seconds: float) -> None:
     app = create_app(spec, grace_seconds=grace_seconds)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
-    await _site(runner, address).start()
-    await stop.wait()
-    await runner.cleanup()
+    try:
+        await _site(runner, address).start()
+        await stop.wait()
+    finally:
+        await runner.cleanup()
 
 
 def _site(runner: web.AppRunner, address: str) -> web.BaseSite:

@@ -56,10 +56,10 @@ class BatchQueue(Generic[E]):
     def __init__(self, policy: BatchPolicy) -> None:
         self.policy = policy
         self._groups: dict[Hashable, OrderedDict[E, float]] = {}
-        self._returned: deque[list[E]] = deque()
+        self._formed: deque[list[E]] = deque()  # batches that nobody joins any more
 
     def __len__(self) -> int:
-        return sum(map(len, self._groups.values())) + sum(map(len, self._returned))
+        return sum(map(len, self._groups.values())) + sum(map(len, self._formed))
 
     def offer(self, example: E, now: float) -> None:
         group = self._groups.get(example.group)
@@ -69,7 +69,7 @@ class BatchQueue(Generic[E]):
 
     def put_back(self, members: list[E]) -> None:
         """A batch that did not run to its end. It goes first, and nobody joins it."""
-        self._returned.append(members)
+        self._formed.append(members)
 
     def discard(self, example: E) -> bool:
         """Takes out an example that nobody waits for; False if it is not here."""
@@ -78,21 +78,33 @@ class BatchQueue(Generic[E]):
             if not group:
                 del self._groups[example.group]
             return True
-        for members in self._returned:
+        for members in self._formed:
             if example in members:
                 members.remove(example)
+                if not members:
+                    self._formed.remove(members)
                 return True
         return False
+
+    def clear(self) -> list[E]:
+        """Takes out everybody."""
+        everybody = [example for members in self._formed for example in members]
+        for group in self._groups.values():
+            everybody += group
+        self._formed.clear()
+        self._groups.clear()
+        return everybody
 
     def take(self, now: float, *, idle_workers: int = 1) -> Batch[E] | Wait | None:
         """What an idle worker should do now; None when nobody waits.
 
         Args:
-            idle_workers: the one that asks included. They share what waits evenly:
-                two batches side by side end before one of twice the size.
+            idle_workers: the one that asks included. They share what is due evenly:
+                two batches side by side end before one of twice the size. The shares
+                of the others are theirs as soon as they ask.
         """
-        if self._returned:
-            members = self._returned.popleft()
+        if self._formed:
+            members = self._formed.popleft()
             late = [example for example in members if _expired(example, now)]
             return Batch([example for example in members if example not in late], late)
         if not self._groups:
@@ -101,8 +113,14 @@ class BatchQueue(Generic[E]):
         if not due:
             return Wait(min(map(self._due_at, self._groups.values())))
         group = min(due, key=_oldest)
-        share = -(-len(group) // idle_workers)
-        return self._form(group, min(share, self.policy.max_batch_size), now)
+        share = min(-(-len(group) // idle_workers), self.policy.max_batch_size)
+        batch = self._form(group, share, now)
+        for _ in range(idle_workers - 1):
+            if group:
+                other = self._form(group, share, now)
+                batch.late.extend(other.late)
+                self._formed.append(other.members)
+        return batch
 
     def _due_at(self, group: OrderedDict[E, float]) -> float:
         if len(group) >= self.policy.max_batch_size:

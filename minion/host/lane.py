@@ -24,8 +24,10 @@ from wire.errors import Code, WireError
 from wire.messages import Answer, BatchFailure, BatchResult, Invalid, Tuning
 from wire.tensor import Tensor
 
-#: How often one example may be on a worker that dies: once by bad luck, and once more.
+#: How often a worker may die of one example alone: once by bad luck, and once more.
 MAX_CRASHES = 2
+#: What the refused are told to wait for before any batch has been measured.
+UNKNOWN_COST_RETRY_SECONDS = 1.0
 
 
 class Answered(NamedTuple):
@@ -101,13 +103,13 @@ class Lane:
         self.tuning = spec.tuning
         self.bouncer = Bouncer(spec.queue_limit)
         self.cost = BatchCost()
-        self.keeper = Keeper(spec, self._on_idle)
+        self.keeper = Keeper(spec, self._on_idle, self._on_end)
         self._queue: BatchQueue[Example] = BatchQueue(_policy(spec.tuning))
         self._timer: asyncio.TimerHandle | None = None
         self._pumping = False
         self._empty = asyncio.Event()
         self.draining = False
-        self.was_ready = False
+        self._loaded = False
         self.on_change: list[Callable[[], None]] = []
         """Called when readiness, limit or draining changed."""
         self.on_batch: list[Callable[[int, float], None]] = []
@@ -115,7 +117,8 @@ class Lane:
 
     @property
     def ready(self) -> bool:
-        return self.keeper.ready() > 0 and not self.draining
+        """Whether it takes examples: a worker is there, or the successor of one is loading."""
+        return self._loaded and not self.draining
 
     @property
     def queued(self) -> int:
@@ -157,7 +160,7 @@ class Lane:
         self,
         inputs: Mapping[str, Tensor],
         parameters: Mapping[str, Any],
-        deadline: float | None,
+        timeout_seconds: float | None,
         settle: Callable[[Outcome], None],
     ) -> Example:
         """Takes one example in.
@@ -165,21 +168,25 @@ class Lane:
         Args:
             inputs: by name, without a batch axis. The buffers stay the
                 caller's and must not change until the outcome.
-            deadline: on the lane's clock, which is monotonic.
+            timeout_seconds: after which nobody wants it computed any more.
+            settle: called once with the outcome, later than this call returns;
+                must not raise.
 
         Raises:
             Refused: not ready, draining, full, or the inputs are not the model's.
         """
         if self.draining:
             raise Refused(Code.DRAINING, "the minion is shutting down", 1.0)
-        if not self.was_ready:
+        if not self._loaded:
             raise Refused(Code.NOT_READY, "the model is still loading", 1.0)
         self._check(inputs)
         now = self._clock()
         try:
             ticket = self.bouncer.admit()
         except QueueFull as full:
-            raise Refused(Code.QUEUE_FULL, str(full), self.seconds_per_example) from full
+            retry = self.seconds_per_example or UNKNOWN_COST_RETRY_SECONDS
+            raise Refused(Code.QUEUE_FULL, str(full), retry) from full
+        deadline = None if timeout_seconds is None else now + timeout_seconds
         example = Example(inputs, parameters, deadline, settle, ticket, now)
         self._queue.offer(example, now)
         self._soon()
@@ -213,11 +220,22 @@ class Lane:
             self._pumping = True
             asyncio.get_running_loop().call_soon(self._pump)
 
-    def _on_idle(self, worker: Worker) -> None:
-        self.was_ready = True
-        if worker.loaded is not None and self.keeper.ready() == 1:
+    def _on_idle(self) -> None:
+        if not self._loaded:
+            self._loaded = True
             self._changed()
         self._soon()
+
+    def _on_end(self, worker: Worker) -> None:
+        """A worker that had loaded is followed by another, which the queue waits for.
+
+        One that could not load leaves nobody to wait for.
+        """
+        if worker.loaded is None and not self.keeper.ready():
+            self._loaded = False
+            for example in self._queue.clear():
+                self._settle(example, Failed(Code.NOT_READY.value, "the model cannot be loaded"))
+            self._changed()
 
     def _pump(self) -> None:
         """Gives idle workers what is due, and sets the timer for what is not yet."""
@@ -278,15 +296,19 @@ class Lane:
             self._put_back(halve(list(members)))
 
     def batch_lost(self, members: Sequence[Example], *, timed_out: bool) -> None:
-        code = Code.PREDICT_TIMEOUT if timed_out else Code.WORKER_CRASHED
-        again = []
-        for example in members:
-            example.crashes += 1
-            if (timed_out and len(members) == 1) or example.crashes == MAX_CRASHES:
-                self._settle(example, Failed(code.value, "the worker ended while it ran this"))
-            else:
-                again.append(example)
-        self._put_back(halve(again) if timed_out else [again])
+        """The worker died while it ran this. Of whom, halving tells: nobody else fails."""
+        if len(members) > 1:
+            self._put_back(halve(list(members)))
+            return
+        [example] = members
+        example.crashes += 1
+        if timed_out:
+            self._settle(example, Failed(Code.PREDICT_TIMEOUT.value, "the model took too long"))
+        elif example.crashes == MAX_CRASHES:
+            detail = "the worker ended while it ran this"
+            self._settle(example, Failed(Code.WORKER_CRASHED.value, detail))
+        else:
+            self._put_back([members])
 
     def _put_back(self, batches: Sequence[Sequence[Example]]) -> None:
         for batch in batches:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import cast
 
+from minion.host.arena import MAX_BATCH_BYTES
 from minion.host.lane import Answered, Example, Lane, Outcome, Refused
 from wire.errors import WireError
 from wire.frames import FrameReader
@@ -32,6 +32,7 @@ from wire.messages import (
     Tuned,
     decode,
 )
+from wire.tensor import Buffer
 
 log = logging.getLogger("demitasse.host.link")
 
@@ -40,6 +41,9 @@ UPGRADE_TOKEN = "demitasse/1"
 STATUS_INTERVAL_SECONDS = 0.02
 #: A learned cost that moved by less is not worth a message.
 COST_CHANGE = 0.1
+#: Answers that a coordinator has not read yet; past it, nothing more is read from it.
+#: Some dozens of decoded photos: what is in flight anyhow does not make it stutter.
+MAX_UNREAD_BYTES = 16 * 2**20
 
 
 class Links(set["HostLink"]):
@@ -49,34 +53,50 @@ class Links(set["HostLink"]):
 class HostLink(asyncio.Protocol):
     """One coordinator's connection."""
 
-    def __init__(self, lane: Lane, ready: Ready, links: Links) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        ready: Ready,
+        links: Links,
+        on_lost: Callable[[Exception | None], None],
+    ) -> None:
         self._lane = lane
         self._ready = ready
         self._links = links
-        self._reader = FrameReader()
+        self._on_lost = on_lost
+        self._reader = FrameReader(max_body_bytes=MAX_BATCH_BYTES)
+        self._greeted = False
         self._transport: asyncio.Transport | None = None
         self._examples: dict[int, Example] = {}
         self._pushed: Status | None = None
         self._push_timer: asyncio.TimerHandle | None = None
+        self._outgoing: list[Buffer] = []
         self.peer = ""
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
         self._links.add(self)
         self._lane.on_change.append(self.push_status)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._links.discard(self)
         self._lane.on_change.remove(self.push_status)
-        if self._push_timer is not None:
-            self._push_timer.cancel()
+        self._cancel_push()
         for example in self._examples.values():
             self._lane.abandon(example)
         self._examples.clear()
-        self._tell_others()
-        if not self.closed.done():
-            self.closed.set_result(None)
+        for link in self._links:
+            link._push_soon()
+        self._on_lost(exc)
+
+    def pause_writing(self) -> None:
+        assert self._transport is not None
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        assert self._transport is not None
+        self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -88,11 +108,14 @@ class HostLink(asyncio.Protocol):
 
     def close(self) -> None:
         if self._transport is not None:
+            self._flush()
             self._transport.close()
 
     def push_status(self) -> None:
         """Tells the coordinator how much room there is, if it does not know yet."""
-        self._push_timer = None
+        self._cancel_push()
+        if not self._greeted:
+            return
         lane = self._lane
         status = Status(
             ready=lane.ready,
@@ -101,11 +124,13 @@ class HostLink(asyncio.Protocol):
             others=lane.bouncer.occupied - len(self._examples),
             seconds_per_example=lane.seconds_per_example,
         )
-        if self._pushed is None or _worth_a_message(self._pushed, status):
-            self._pushed = status
-            self._send(status)
-            if status.draining:
-                self._send(Drain())
+        before = self._pushed
+        if before is not None and not _worth_a_message(before, status):
+            return
+        self._pushed = status
+        self._send(status)
+        if status.draining and (before is None or not before.draining):
+            self._send(Drain())
 
     def _received(self, message: Message) -> None:
         if isinstance(message, Predict):
@@ -115,21 +140,21 @@ class HostLink(asyncio.Protocol):
         elif isinstance(message, Tune):
             self._send(Tuned(message.id, self._lane.tune(message.tuning)))
         elif isinstance(message, Hello):
-            self.peer = message.name
+            self.peer, self._greeted = message.name, True
             self._send(self._ready)
             self.push_status()
         else:
             raise WireError(f"{type(message).__name__} is not for a host")
 
     def _predict(self, predict: Predict) -> None:
-        deadline = None
-        if predict.timeout_seconds is not None:
-            deadline = time.monotonic() + predict.timeout_seconds
         if predict.id in self._examples:
             raise WireError(f"id {predict.id} is in flight already")
         try:
             self._examples[predict.id] = self._lane.submit(
-                predict.inputs, predict.parameters, deadline, self._settle(predict.id)
+                predict.inputs,
+                predict.parameters,
+                predict.timeout_seconds,
+                self._settle(predict.id),
             )
         except Refused as refused:
             self._send(
@@ -162,14 +187,26 @@ class HostLink(asyncio.Protocol):
                 link._push_soon()
 
     def _push_soon(self) -> None:
-        if self._push_timer is None and not self.closed.done():
+        if self._push_timer is None:
             loop = asyncio.get_running_loop()
             self._push_timer = loop.call_later(STATUS_INTERVAL_SECONDS, self.push_status)
 
+    def _cancel_push(self) -> None:
+        if self._push_timer is not None:
+            self._push_timer.cancel()
+            self._push_timer = None
+
     def _send(self, message: Result | Failure | Refusal | Status | Ready | Tuned | Drain) -> None:
+        """Soon, together with what else is sent in this turn of the loop: one write for all."""
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing += message.encode()
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
         assert self._transport is not None
-        if not self._transport.is_closing():
-            self._transport.writelines(message.encode())
+        if outgoing and not self._transport.is_closing():
+            self._transport.writelines(outgoing)
 
 
 def _worth_a_message(before: Status, now: Status) -> bool:

@@ -22,7 +22,7 @@ from minion.host.metrics import host_metrics
 from minion.host.spec import ServiceSpec
 from wire.answers import unpack_answer
 from wire.errors import Code, WireError
-from wire.messages import Ready, Tuning
+from wire.messages import Ready, Tuning, checked_parameters
 from wire.tensor import DTYPES, Tensor
 
 #: What one example may take over HTTP; links have limits of their own.
@@ -129,7 +129,7 @@ async def tune(request: web.Request) -> web.Response:
     try:
         change = msgspec.json.decode(await request.read(), type=SettingsChange)
         tuning = _changed(lane.tuning, change)
-    except (msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         return _problem(400, "invalid-settings", str(error))
     return _json(_settings(lane.tune(tuning)))
 
@@ -138,10 +138,11 @@ async def infer(request: web.Request) -> web.Response:
     try:
         body = msgspec.json.decode(await request.read(), type=InferRequest)
         inputs = _tensors(body.inputs, request.app[SPEC])
-    except (msgspec.ValidationError, msgspec.DecodeError, WireError, ValueError) as error:
+        parameters = checked_parameters(body.parameters)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         return _problem(400, "invalid-request", str(error))
     try:
-        outcome = await run_one(request.app[LANE], inputs, body.parameters)
+        outcome = await run_one(request.app[LANE], inputs, parameters)
     except Refused as refused:
         return _problem(
             _STATUS.get(refused.code.value, 422),
@@ -154,7 +155,7 @@ async def infer(request: web.Request) -> web.Response:
         return _problem(_STATUS.get(outcome.code, fallback), outcome.code, outcome.detail)
     return _json(
         {
-            "output": unpack_answer(outcome.answer),
+            "output": _listed(unpack_answer(outcome.answer)),
             "batch_size": outcome.batch_size,
             "timeline_ms": {
                 "queue": round(outcome.queue_seconds * 1000, 3),
@@ -173,7 +174,12 @@ async def run_one(
         Refused: it was not let in.
     """
     outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-    example = lane.submit(inputs, parameters, None, outcome.set_result)
+
+    def settle(result: Outcome) -> None:
+        if not outcome.done():  # cancelled a moment ago, and the caller has not run since
+            outcome.set_result(result)
+
+    example = lane.submit(inputs, parameters, None, settle)
     try:
         return await outcome
     except asyncio.CancelledError:
@@ -182,7 +188,7 @@ async def run_one(
 
 
 async def link(request: web.Request) -> web.StreamResponse:
-    """Hands the connection over to a HostLink and waits for its end."""
+    """Hands the connection over to a HostLink and waits until that has lost it."""
     if request.headers.get("Upgrade") != UPGRADE_TOKEN:
         return _problem(426, "upgrade-required", f"this path speaks {UPGRADE_TOKEN} only")
     spec, app = request.app[SPEC], request.app
@@ -192,10 +198,12 @@ async def link(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     transport = cast(asyncio.Transport, request.transport)  # uvloop's is no subclass
     ready = Ready(spec.model, spec.version, spec.replica, spec.epoch)
-    host_link = HostLink(app[LANE], ready, app[LINKS])
+    # aiohttp keeps a task and its own protocol for every connection until told of its end,
+    # and at shutdown waits a second for each: its connection_lost cancels this handler.
+    host_link = HostLink(app[LANE], ready, app[LINKS], request.protocol.connection_lost)
     transport.set_protocol(host_link)
     host_link.connection_made(transport)
-    await host_link.closed
+    await asyncio.get_running_loop().create_future()
     return response
 
 
@@ -230,15 +238,19 @@ def _settings(tuning: Tuning) -> dict[str, Any]:
 
 
 def _json(value: Any, status: int = 200) -> web.Response:
-    body = msgspec.json.encode(value, enc_hook=_plain)
+    body = msgspec.json.encode(value)
     return web.Response(body=body, status=status, content_type="application/json")
 
 
-def _plain(value: object) -> object:
-    """An array in an answer, as nested lists."""
+def _listed(value: Any) -> Any:
+    """An answer with nested lists where the model had arrays."""
     if isinstance(value, Tensor):
         return value.array().tolist()
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_listed(item) for item in value]
+    return value
 
 
 def _problem(

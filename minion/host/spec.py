@@ -7,12 +7,15 @@ the operator's settings applied. The host validates the file and trusts it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from wire.messages import Tuning
 from wire.tensor import TensorSpec
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class InputSpec(msgspec.Struct, frozen=True):
@@ -32,15 +35,15 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     directory: str
     entry: str
     inputs: dict[str, InputSpec]
-    queue_limit: int
-    max_batch_size: int
-    max_queue_delay_seconds: float
+    queue_limit: Positive
+    max_batch_size: Positive
+    max_queue_delay_seconds: Seconds
     settings_revision: int = 0
-    workers: int = 1
-    threads: int = 1
+    workers: Positive = 1
+    threads: Positive = 1
     device: str = "cpu"
-    load_timeout_seconds: float = 120.0
-    predict_timeout_seconds: float = 30.0
+    load_timeout_seconds: Seconds = 120.0
+    predict_timeout_seconds: Seconds = 30.0
     options: dict[str, Any] = {}
 
     @property

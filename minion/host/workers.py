@@ -61,14 +61,14 @@ class RunningBatch(Protocol):
 class Worker(asyncio.Protocol):
     """One worker process and the host's end of its socket pair."""
 
-    def __init__(self, spec: ServiceSpec, place: int, on_idle: Callable[[Worker], None]) -> None:
+    def __init__(self, spec: ServiceSpec, place: int, on_idle: Callable[[], None]) -> None:
         self.place = place
         self.state = State.STARTING
         self.loaded: Loaded | None = None
         self.failure: str | None = None
         self._spec = spec
         self._on_idle = on_idle
-        self._arena = Arena()
+        self._arena: Arena
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -82,22 +82,34 @@ class Worker(asyncio.Protocol):
         return self._process.pid if self._process else None
 
     async def live(self) -> None:
-        """Starts the process and returns when it has ended."""
-        loop = asyncio.get_running_loop()
+        """Starts the process and returns when it has ended, and is reaped.
+
+        Raises:
+            OSError: it cannot be started; nothing is left of the attempt.
+        """
+        with contextlib.closing(Arena()) as self._arena:
+            try:
+                process = await self._start()
+                status = await process.wait()
+                self.failure = self.failure or _describe(status)
+            finally:
+                self._end()
+                if self._process is not None:
+                    await self._process.wait()
+
+    async def _start(self) -> asyncio.subprocess.Process:
         ours, theirs = socket.socketpair()
         try:
-            self._process = await self._spawn(theirs)
-        finally:
-            theirs.close()
-        ours.setblocking(False)
-        await loop.create_connection(lambda: self, sock=ours)
+            with theirs:
+                process = self._process = await self._spawn(theirs)
+            ours.setblocking(False)
+            await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+        except BaseException:
+            ours.close()
+            raise
         self._limit(self._spec.load_timeout_seconds)
         self._send(self._load())
-        try:
-            await self._process.wait()
-        finally:
-            self._end()
-            self._arena.close()
+        return process
 
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -166,7 +178,9 @@ class Worker(asyncio.Protocol):
 
         With SIGKILL: a process that is stopped, or busy in C, hears nothing else.
         """
-        if self._process is not None and self._process.returncode is None:
+        # Also when the leader is gone already: its children are not. Once ended, the
+        # number may be somebody else's.
+        if self._process is not None and self.state is not State.ENDED:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -180,8 +194,8 @@ class Worker(asyncio.Protocol):
             for frame in self._reader.feed(data):
                 self._received(decode(frame))
         except WireError as error:
-            log.error("worker %s broke the protocol: %s", self.pid, error)
-            self.kill()
+            self.failure = f"broke the protocol: {error}"
+            self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         # End-of-file comes before the exit status: the batch need not wait for that.
@@ -189,46 +203,50 @@ class Worker(asyncio.Protocol):
 
     def _received(self, message: object) -> None:
         self._stop_timer()
-        if isinstance(message, Loaded):
-            self.loaded = message
-            self._become_idle()
-        elif isinstance(message, BatchResult):
+        if isinstance(message, BatchResult):
             self._done(message)
             self._become_idle()
-        elif isinstance(message, BatchFailure) and self.state is State.BUSY:
-            self._finish().failed(message)
-            self._become_idle()
-        elif isinstance(message, BatchFailure):
+        elif isinstance(message, BatchFailure) and self.state is State.STARTING:
             self.failure = message.detail
+        elif isinstance(message, BatchFailure):
+            self._finish(message.id).failed(message)
+            self._become_idle()
+        elif isinstance(message, Loaded) and self.state is State.STARTING:
+            self.loaded = message
+            self._become_idle()
+        else:
+            raise WireError(f"{type(message).__name__} while {self.state.value}")
 
     def _done(self, result: BatchResult) -> None:
-        batch = self._finish()
+        batch = self._finish(result.id)
         try:
             batch.done(result, self)
         except WireError:
             batch.lost(timed_out=False)
             raise
 
-    def _finish(self) -> RunningBatch:
-        batch, self._batch = self._batch, None
-        if batch is None:
-            raise WireError("an answer to a batch that is not running")
+    def _finish(self, id: int) -> RunningBatch:
+        batch = self._batch
+        if batch is None or id != self._batches:
+            raise WireError(f"an answer to batch {id}, which is not running")
+        self._batch = None
         return batch
 
     def _become_idle(self) -> None:
         self.state = State.IDLE
-        self._on_idle(self)
+        self._on_idle()
 
     def _end(self) -> None:
         if self.state is State.ENDED:
             return
-        self.state = State.ENDED
         self._stop_timer()
         self.kill()
+        self.state = State.ENDED
         if self._transport is not None:
             self._transport.close()
-        if self._batch is not None:
-            self._finish().lost(timed_out=self._timed_out)
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            batch.lost(timed_out=self._timed_out)
 
     def _limit(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._overrun)
@@ -236,7 +254,9 @@ class Worker(asyncio.Protocol):
     def _overrun(self) -> None:
         self._timed_out = True
         self.failure = f"took too long while {self.state.value}"
-        self.kill()
+        # Now, not at end-of-file: an answer that comes in between would make it idle again,
+        # and the next batch would die with it.
+        self._end()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -245,15 +265,22 @@ class Worker(asyncio.Protocol):
 
     def _send(self, message: Load | Run) -> None:
         assert self._transport is not None
-        self._transport.writelines(message.encode())
+        if not self._transport.is_closing():  # or connection_lost is about to be called
+            self._transport.writelines(message.encode())
 
 
 class Keeper:
     """So many places, each with a worker, as long as the host runs."""
 
-    def __init__(self, spec: ServiceSpec, on_idle: Callable[[Worker], None]) -> None:
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        on_idle: Callable[[], None],
+        on_end: Callable[[Worker], None],
+    ) -> None:
         self._spec = spec
         self._on_idle = on_idle
+        self._on_end = on_end
         self._workers: dict[int, Worker] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.restarts = 0
@@ -275,11 +302,9 @@ class Keeper:
         self._tasks = [loop.create_task(self._keep(place)) for place in range(self._spec.workers)]
 
     async def stop(self) -> None:
-        """Ends every worker. What they were running is lost."""
+        """Ends every worker and waits for that. What they were running is lost."""
         for task in self._tasks:
             task.cancel()
-        for worker in self.workers:
-            worker.kill()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep(self, place: int) -> None:
@@ -290,6 +315,7 @@ class Keeper:
             if worker.loaded is not None:
                 delay = FIRST_RESTART_DELAY_SECONDS  # nothing is wrong with how it starts
             self.restarts += 1
+            self._on_end(worker)
             await asyncio.sleep(delay)
             delay = min(2 * delay, LAST_RESTART_DELAY_SECONDS)
 
@@ -299,7 +325,11 @@ class Keeper:
         except OSError as error:
             worker.failure = f"cannot be started: {error.strerror}"
         self.last_failure = worker.failure
-        log.warning("worker %s ended: %s", worker.pid, worker.failure or "without a word")
+        log.warning("worker %s ended: %s", worker.pid, worker.failure)
+
+
+def _describe(status: int) -> str:
+    return f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -29,6 +29,7 @@ from wire.messages import BatchFailure, Load, Loaded, Message, Run, decode
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _READ_BYTES = 256 * 1024
+_MAX_DETAIL_CHARACTERS = 300
 
 
 def main() -> int:
@@ -69,8 +70,7 @@ def _load(load: Load, arena: int, connection: socket.socket) -> Union[Session, N
         model.warmup(zeros(load.inputs))
     except Exception as error:
         traceback.print_exc()
-        detail = str(error) if isinstance(error, LoadError) else type(error).__name__
-        _send(connection, BatchFailure(0, Code.NOT_READY.value, detail))
+        _send(connection, BatchFailure(0, Code.NOT_READY.value, _in_a_line(error)))
         return None
     # What was allocated while loading stays: no later collection needs to walk it.
     gc.collect()
@@ -79,6 +79,13 @@ def _load(load: Load, arena: int, connection: socket.socket) -> Union[Session, N
     warm = time.perf_counter()
     _send(connection, Loaded(os.getpid(), loaded - started, warm - loaded))
     return Session(model, incoming=Area(incoming), outgoing=Area(outgoing))
+
+
+def _in_a_line(error: Exception) -> str:
+    """For the operator's table; the traceback is in the log."""
+    text = str(error) if isinstance(error, LoadError) else f"{type(error).__name__}: {error}"
+    line = text.strip().partition("\n")[0][:_MAX_DETAIL_CHARACTERS]
+    return line.encode("utf-8", "replace").decode()
 
 
 def _messages(connection: socket.socket) -> Iterator[Message]:
@@ -97,11 +104,13 @@ def _send(connection: socket.socket, message: Message) -> None:
 
 
 def _die_with_the_host() -> None:
-    """No orphan survives its host, not even one that is busy and never reads its socket."""
+    """No orphan survives its host, not even one that is busy and never reads its socket.
+
+    A host that died before this line is met as end-of-file. Its pid says
+    nothing: in a container the host may well be process 1.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:
-            raise SystemExit("the host is gone")
 
 
 if __name__ == "__main__":

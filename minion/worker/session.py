@@ -102,12 +102,16 @@ class Session:
     def _entry(
         self, answer: Union[Answer, InvalidInput], body: List[Buffer]
     ) -> Union[PackedAnswer, Invalid]:
-        if isinstance(answer, InvalidInput):
-            return Invalid(answer.code, answer.reason, True)
         try:
+            if isinstance(answer, InvalidInput):
+                return Invalid(_words(answer.code), _words(answer.reason), True)
             packed, arrays = pack_answer(answer)
         except WireError as error:
             return Invalid(Code.INVALID_OUTPUT.value, str(error), False)
+        except Exception as error:  # the author's own mappings and subclasses are asked here
+            traceback.print_exc()
+            detail = f"reading the answer raised {type(error).__name__}"
+            return Invalid(Code.INVALID_OUTPUT.value, detail, False)
         return PackedAnswer(packed, [self._place(array, body) for array in arrays])
 
     def _place(self, array: np.ndarray, body: List[Buffer]) -> TensorRef:
@@ -119,3 +123,8 @@ class Session:
         offset = sum(map(len, body))
         body.append(tensor.data)
         return TensorRef(tensor.dtype, tensor.shape, offset, True)
+
+
+def _words(text: object) -> str:
+    """A text that can travel, of whatever an author put in its place."""
+    return str(text).encode("utf-8", "replace").decode()

@@ -1,0 +1,173 @@
+"""Models that behave, and models that do not. Input `x`: float32 (1,) an example."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from minion.model import InvalidInput, Model
+
+#: An example of this value gets the treatment that the class is named for.
+POISON = 13.0
+
+
+def said(batch):
+    """What a well-behaved model answers."""
+    return [
+        {"x": float(x), "batch_size": batch.size, "pid": os.getpid(), "parameters": parameters}
+        for x, parameters in zip(batch["x"][:, 0], batch.parameters, strict=True)
+    ]
+
+
+def poisoned(batch):
+    return [index for index, x in enumerate(batch["x"][:, 0]) if x == POISON]
+
+
+class Echo(Model):
+    def predict(self, batch):
+        return said(batch)
+
+
+class Gated(Model):
+    """Every batch waits for one byte in the FIFO that the option `gate` names."""
+
+    def load(self, context):
+        self.gate = os.open(context.options["gate"], os.O_RDWR)
+
+    def warmup(self, batch):
+        pass
+
+    def predict(self, batch):
+        os.read(self.gate, 1)
+        return said(batch)
+
+
+class Crashes(Model):
+    def predict(self, batch):
+        if poisoned(batch):
+            os._exit(3)
+        return said(batch)
+
+
+class CrashesOnce(Model):
+    """Dies of its first batch; its successor finds the mark and does not."""
+
+    def load(self, context):
+        self.mark = Path(context.options["mark"])
+
+    def predict(self, batch):
+        if batch["x"].any() and not self.mark.exists():
+            self.mark.touch()
+            os._exit(3)
+        return said(batch)
+
+
+class Raises(Model):
+    def predict(self, batch):
+        if poisoned(batch):
+            raise RuntimeError("a bug of the author's")
+        return said(batch)
+
+
+class Refuses(Model):
+    """Raises for the first poisoned example, as authors do who look at one at a time."""
+
+    def predict(self, batch):
+        for index in poisoned(batch):
+            raise InvalidInput(index, "unlucky number", code="unlucky")
+        return said(batch)
+
+
+class SaysNan(Model):
+    def predict(self, batch):
+        return [
+            {"x": float("nan") if answer["x"] == POISON else answer["x"]} for answer in said(batch)
+        ]
+
+
+class Miscounts(Model):
+    def predict(self, batch):
+        return said(batch)[: 0 if poisoned(batch) else None]
+
+
+class Hangs(Model):
+    def predict(self, batch):
+        if poisoned(batch):
+            time.sleep(3600)
+        return said(batch)
+
+
+class Prints(Model):
+    def load(self, context):
+        print("loading", file=sys.stderr)
+
+    def predict(self, batch):
+        print("DM\x01\x02" * 10_000)
+        os.write(1, b"DM" * 10_000)
+        return said(batch)
+
+
+class Arrays(Model):
+    """Arrays in and arrays out, one of them too large for the shared memory."""
+
+    def load(self, context):
+        self.length = context.options.get("length", 3)
+
+    def warmup(self, batch):
+        pass
+
+    def predict(self, batch):
+        return [
+            {
+                "doubled": batch["x"][index] * 2,
+                "ramp": np.arange(self.length, dtype=np.uint8),
+                "empty": np.zeros((0, 4), np.int64),
+            }
+            for index in range(batch.size)
+        ]
+
+
+class Parent(Model):
+    """Leaves a process of its own behind when it dies of a poisoned example."""
+
+    def load(self, context):
+        self.child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+
+    def predict(self, batch):
+        if poisoned(batch):
+            os._exit(3)
+        return [{"child": self.child.pid} for _ in range(batch.size)]
+
+
+class WillNotLoad(Model):
+    def load(self, context):
+        raise FileNotFoundError("no weights\nand more that nobody wants in a table")
+
+
+class LoadsOnce(Model):
+    """Its successors do not load."""
+
+    def load(self, context):
+        mark = Path(context.options["mark"])
+        if mark.exists():
+            raise RuntimeError("the weights are gone")
+        mark.touch()
+
+    def predict(self, batch):
+        if poisoned(batch):
+            os._exit(3)
+        return said(batch)
+
+
+class LoadsForEver(Model):
+    def load(self, context):
+        time.sleep(3600)
+
+
+class NotAModel:
+    pass

@@ -1,0 +1,364 @@
+"""A host used alone: its HTTP surface, and its life as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from minion.host.server import create_app
+from minion.host.spec import InputSpec, ServiceSpec, read_spec, write_spec
+from tests.minion.service import DEADLINE_SECONDS, POISON, Gate, alive, eventually, service
+
+Client = aiohttp.ClientSession
+StartHost = Callable[..., Awaitable[Client]]
+
+
+def client_of(socket: Path) -> Client:
+    return aiohttp.ClientSession(
+        "http://minion",
+        connector=aiohttp.UnixConnector(str(socket)),
+        timeout=aiohttp.ClientTimeout(DEADLINE_SECONDS),
+    )
+
+
+@pytest.fixture
+async def start_host(tmp_path: Path) -> AsyncIterator[StartHost]:
+    """Starts hosts in this process and gives back a client of each."""
+    runners: list[web.AppRunner] = []
+    clients: list[Client] = []
+
+    async def start(model: str, *, wait: bool = True, **changes: Any) -> Client:
+        socket = tmp_path / f"{len(runners)}.sock"
+        app = create_app(service(model, **changes), grace_seconds=5.0)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
+        runners.append(runner)
+        await runner.setup()
+        await web.UnixSite(runner, str(socket)).start()
+        clients.append(client_of(socket))
+        if wait:
+            await ready(clients[-1])
+        return clients[-1]
+
+    yield start
+    for client in clients:
+        await client.close()
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def ready(client: Client) -> None:
+    async def is_ready() -> bool:
+        return (await client.get("/readyz")).status == 200
+
+    await eventually(is_ready, "the host is ready")
+
+
+async def infer(client: Client, value: Any, **parameters: Any) -> tuple[int, Any]:
+    body = {"inputs": {"x": value}, "parameters": parameters}
+    async with client.post("/infer", json=body) as answer:
+        return answer.status, await answer.json()
+
+
+async def status(client: Client) -> Any:
+    return await (await client.get("/status")).json()
+
+
+async def occupied(client: Client, count: int) -> None:
+    async def are_in() -> bool:
+        return bool((await status(client))["occupied"] == count)
+
+    await eventually(are_in, f"{count} are in")
+
+
+# Health.
+
+
+async def test_a_host_lives_before_its_model_is_ready(start_host: StartHost) -> None:
+    host = await start_host("LoadsForEver", wait=False)
+
+    assert (await host.get("/livez")).status == 200
+    assert (await host.get("/readyz")).status == 503
+    code, problem = await infer(host, [1])
+    assert (code, problem["code"]) == (503, "not-ready")
+
+
+async def test_a_host_is_ready_after_warmup(start_host: StartHost) -> None:
+    host = await start_host("Echo")
+
+    assert (await (await host.get("/readyz")).text()) == "ready\n"
+
+
+async def test_status_tells_who_works_here(start_host: StartHost) -> None:
+    host = await start_host("Echo", workers=1)
+
+    told = await status(host)
+
+    assert (told["model"], told["version"], told["replica"]) == ("zoo", "1.0.0", "zoo-1.0.0-0")
+    assert [worker["state"] for worker in told["workers"]] == ["idle"]
+    assert told["settings"] == {
+        "queue_limit": 64,
+        "max_batch_size": 8,
+        "max_queue_delay_seconds": 0.0,
+    }
+
+
+async def test_metrics_follow_the_lane(start_host: StartHost) -> None:
+    host = await start_host("Raises")
+    await infer(host, [1])
+    await infer(host, [POISON])
+
+    text = await (await host.get("/metrics")).text()
+
+    lines = text.splitlines()
+    assert "demitasse_minion_ready 1.0" in lines
+    assert "demitasse_minion_admitted_total 2.0" in lines
+    assert 'demitasse_minion_examples_total{ending="completed"} 1.0' in lines
+    assert 'demitasse_minion_examples_total{ending="failed"} 1.0' in lines
+    assert "demitasse_minion_occupied 0.0" in lines
+    assert "demitasse_minion_batch_size_count 1.0" in lines
+
+
+# Inference.
+
+
+async def test_one_example_is_answered(start_host: StartHost) -> None:
+    host = await start_host("Echo")
+
+    code, answer = await infer(host, [2.5], words=["a"])
+
+    assert code == 200
+    assert answer["output"]["x"] == 2.5
+    assert answer["output"]["parameters"] == {"words": ["a"]}
+    assert answer["batch_size"] == 1
+    assert set(answer["timeline_ms"]) == {"queue", "predict"}
+
+
+async def test_arrays_are_answered_as_nested_lists(start_host: StartHost) -> None:
+    host = await start_host("Arrays")
+
+    code, answer = await infer(host, [21])
+
+    assert (code, answer["output"]) == (200, {"doubled": [42.0], "ramp": [0, 1, 2], "empty": []})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"inputs": []}',
+        b'{"inputs": {"y": [1]}}',
+        b'{"inputs": {"x": ["a"]}}',
+        b'{"inputs": {"x": [[1], [1, 2]]}}',
+        b'{"inputs": {"x": {"a": 1}}}',
+        b'{"inputs": {"x": [1]}, "parameters": []}',
+        b'{"inputs": {"x": [1]}, "parameters": {"n": 99999999999999999999}}',
+        b'{"inputs": {"x": [1]}, "parameters": {"n": ' + b"[" * 40 + b"]" * 40 + b"}}",
+        b'{"inputs": {"x": [1]}, "parameters": {"n": ' + b"[" * 9000 + b"]" * 9000 + b"}}",
+        b'{"inputs": {"x": ' + b"[" * 9000 + b"]" * 9000 + b"}}",
+        b"\xff\xfe",
+    ],
+    ids=lambda body: body[:48].decode("latin-1"),
+)
+async def test_what_is_no_request_is_a_400(start_host: StartHost, body: bytes) -> None:
+    host = await start_host("Echo")
+
+    async with host.post("/infer", data=body) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (400, "invalid-request")
+    assert (await infer(host, [1]))[0] == 200
+
+
+@pytest.mark.parametrize("value", [[300], [-1]])
+async def test_numbers_outside_the_dtype_are_a_400(start_host: StartHost, value: Any) -> None:
+    host = await start_host("Echo", inputs={"x": InputSpec("uint8", (1,))})
+
+    assert (await infer(host, value))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "code", "word"),
+    [
+        ("Refuses", [POISON], 422, "unlucky"),
+        ("Raises", [POISON], 500, "model-error"),
+        ("SaysNan", [POISON], 500, "invalid-output"),
+        ("Echo", [1, 2], 422, "invalid-input"),
+    ],
+)
+async def test_failures_have_a_status_and_a_word(
+    start_host: StartHost, model: str, value: Any, code: int, word: str
+) -> None:
+    host = await start_host(model)
+
+    answer = await infer(host, value)
+
+    assert (answer[0], answer[1]["code"]) == (code, word)
+
+
+async def test_past_the_limit_is_a_429_with_a_time(start_host: StartHost, gate: Gate) -> None:
+    host = await start_host("Gated", queue_limit=2, options=gate.options)
+    inside = [asyncio.create_task(infer(host, [value])) for value in (1, 2)]
+    await occupied(host, 2)
+
+    async with host.post("/infer", json={"inputs": {"x": [3]}}) as refused:
+        assert refused.status == 429
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert (await refused.json())["code"] == "queue-full"
+    gate.open_for(2)
+
+    assert [code for code, _ in await asyncio.gather(*inside)] == [200, 200]
+
+
+async def test_a_client_that_leaves_gives_its_place_back(start_host: StartHost, gate: Gate) -> None:
+    host = await start_host("Gated", max_batch_size=1, options=gate.options)
+    inside = asyncio.create_task(infer(host, [1]))
+    await occupied(host, 1)
+    leaving = asyncio.create_task(infer(host, [2]))
+    await occupied(host, 2)
+
+    leaving.cancel()
+    await occupied(host, 1)
+    gate.open_for(1)
+
+    assert (await inside)[0] == 200
+
+
+# Tuning.
+
+
+async def test_settings_change_while_it_runs(start_host: StartHost) -> None:
+    host = await start_host("Echo")
+
+    async with host.patch("/settings", json={"queue_limit": 3}) as answer:
+        assert (await answer.json())["queue_limit"] == 3
+
+    assert (await status(host))["settings"] == {
+        "queue_limit": 3,
+        "max_batch_size": 8,
+        "max_queue_delay_seconds": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"queue_limit": 0},
+        {"max_batch_size": 0},
+        {"max_queue_delay_seconds": -1},
+        {"max_queue_delay_seconds": 61},
+        {"queue_limit": "many"},
+        {"queue": 1},
+    ],
+)
+async def test_settings_that_make_no_sense_change_nothing(
+    start_host: StartHost, change: Any
+) -> None:
+    host = await start_host("Echo", wait=False)
+    before = await status(host)
+
+    async with host.patch("/settings", json=change) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (400, "invalid-settings")
+    assert (await status(host))["settings"] == before["settings"]
+
+
+# The process.
+
+
+@asynccontextmanager
+async def process(
+    folder: Path, spec: ServiceSpec, *flags: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Client]]:
+    write_spec(spec, folder / "spec.json")
+    socket = folder / "host.sock"
+    host = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "minion.host", "--spec", str(folder / "spec.json")),
+        *("--address", f"unix:{socket}", "--die-with-parent", *flags),
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        await eventually(socket.exists, "the host listens")
+        async with client_of(socket) as client:
+            yield host, client
+    finally:
+        if host.returncode is None:
+            host.kill()
+        await host.wait()
+
+
+async def test_a_worker_killed_in_mid_batch_costs_no_client_an_answer(
+    tmp_path: Path, gate: Gate
+) -> None:
+    async with process(tmp_path, service("Gated", options=gate.options)) as (_, client):
+        await ready(client)
+        asked = [asyncio.create_task(infer(client, [value])) for value in range(5)]
+        await occupied(client, 5)
+
+        os.kill((await status(client))["workers"][0]["pid"], signal.SIGKILL)
+        gate.open_for(10)
+        answers = await asyncio.gather(*asked)
+
+    assert [(code, answer["output"]["x"]) for code, answer in answers] == [
+        (200, value) for value in range(5)
+    ]
+
+
+async def test_sigterm_answers_what_is_in_flight_and_ends(tmp_path: Path, gate: Gate) -> None:
+    async with process(tmp_path, service("Gated", options=gate.options)) as (host, client):
+        await ready(client)
+        asked = [asyncio.create_task(infer(client, [value])) for value in range(3)]
+        await occupied(client, 3)
+        worker = (await status(client))["workers"][0]["pid"]
+
+        host.send_signal(signal.SIGTERM)
+        gate.open_for(3)
+
+        assert [code for code, _ in await asyncio.gather(*asked)] == [200, 200, 200]
+        assert await asyncio.wait_for(host.wait(), DEADLINE_SECONDS) == 0
+    assert not alive(worker)
+
+
+async def test_an_idle_host_ends_at_once_on_the_real_clock(tmp_path: Path) -> None:
+    async with process(tmp_path, service("Echo"), "--grace", "60") as (host, client):
+        await ready(client)
+        started = asyncio.get_running_loop().time()
+
+        host.send_signal(signal.SIGTERM)
+        await host.wait()
+
+        # Connections that are only kept alive are not waited for: that would take a second.
+        assert asyncio.get_running_loop().time() - started < 0.8
+
+
+async def test_a_spec_that_makes_no_sense_is_named_at_start(tmp_path: Path) -> None:
+    file = tmp_path / "spec.json"
+    write_spec(service("Echo"), file)
+    file.write_text(file.read_text().replace('"queue_limit": 64', '"queue_limit": 0'))
+    host = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "minion.host", "--spec", str(file), "--address", "unix:/none"),
+        cwd=Path(__file__).parents[2],
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+    _, said = await host.communicate()
+
+    assert host.returncode == 2
+    assert b"queue_limit" in said
+
+
+def test_a_spec_survives_its_file(tmp_path: Path) -> None:
+    spec = service("Echo", options={"scale": 0.5})
+
+    write_spec(spec, tmp_path / "spec.json")
+
+    assert read_spec(tmp_path / "spec.json") == spec

@@ -1,0 +1,488 @@
+"""A lane with real workers: whatever a model does, every example is answered, and answered once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minion.host.bouncer import Ending
+from minion.host.lane import Failed, Lane, Outcome, Refused
+from minion.host.server import run_one
+from minion.host.spec import InputSpec
+from minion.host.workers import State
+from tests.minion.service import POISON, Gate, alive, ask, ask_all, eventually, read, x
+from wire.errors import Code
+from wire.messages import Tuning
+from wire.tensor import Tensor
+
+StartLane = Callable[..., Awaitable[Lane]]
+
+
+def values(answers: list[object]) -> list[object]:
+    return [answer.code if isinstance(answer, Failed) else answer["x"] for answer in answers]
+
+
+async def busy(lane: Lane) -> None:
+    await eventually(
+        lambda: any(worker.state is State.BUSY for worker in lane.keeper.workers), "a batch runs"
+    )
+
+
+# Batches.
+
+
+async def test_every_example_gets_its_own_answer(start_lane: StartLane) -> None:
+    lane = await start_lane("Echo")
+
+    assert values(await ask_all(lane, *range(20))) == list(range(20))
+
+
+async def test_what_arrives_together_runs_together(start_lane: StartLane) -> None:
+    lane = await start_lane("Echo", max_batch_size=4)
+
+    answers = await ask_all(lane, 1, 2, 3, 4, 5)
+
+    assert [answer["batch_size"] for answer in answers] == [4, 4, 4, 4, 1]
+
+
+async def test_a_lone_example_leaves_when_its_window_closes(start_lane: StartLane) -> None:
+    lane = await start_lane("Echo", max_batch_size=4, max_queue_delay_seconds=0.05)
+
+    answer = await ask(lane, 1)
+
+    assert answer["batch_size"] == 1
+
+
+async def test_while_the_worker_is_busy_the_next_batch_gathers(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options)
+    first = asyncio.create_task(ask(lane, 1))
+    await busy(lane)
+    rest = asyncio.create_task(ask_all(lane, 2, 3, 4))
+    await eventually(lambda: lane.queued == 3, "three wait")
+
+    gate.open_for(2)
+
+    assert (await first)["batch_size"] == 1
+    assert [answer["batch_size"] for answer in await rest] == [3, 3, 3]
+
+
+async def test_two_workers_run_side_by_side(start_lane: StartLane, gate: Gate) -> None:
+    lane = await start_lane("Gated", workers=2, max_batch_size=1, options=gate.options)
+    await eventually(lambda: lane.keeper.ready() == 2, "both workers are ready")
+    both = asyncio.create_task(ask_all(lane, 1, 2))
+    await eventually(
+        lambda: all(worker.state is State.BUSY for worker in lane.keeper.workers), "both run"
+    )
+
+    gate.open_for(2)
+
+    assert len({answer["pid"] for answer in await both}) == 2
+
+
+async def test_shapes_are_never_mixed(start_lane: StartLane) -> None:
+    lane = await start_lane("Echo", inputs={"x": InputSpec("float32", (-1,))})
+    short, long = ({"x": Tensor.from_array(np.ones(length, np.float32))} for length in (1, 2))
+    outcomes: list[Outcome] = []
+
+    for inputs in (short, long, short):
+        lane.submit(inputs, {}, None, outcomes.append)
+    await eventually(lambda: len(outcomes) == 3, "all are answered")
+
+    assert sorted(outcome.batch_size for outcome in outcomes) == [1, 2, 2]
+
+
+async def test_parameters_reach_their_own_example(start_lane: StartLane) -> None:
+    lane = await start_lane("Echo")
+
+    plain, asked = await asyncio.gather(ask(lane, 1), ask(lane, 2, words=["a", None]))
+
+    assert (plain["parameters"], asked["parameters"]) == ({}, {"words": ["a", None]})
+
+
+@pytest.mark.parametrize("length", [3, 300 * 2**20], ids=["shared memory", "through the socket"])
+async def test_arrays_come_back_as_they_were(start_lane: StartLane, length: int) -> None:
+    lane = await start_lane("Arrays", options={"length": length})
+
+    answer = await ask(lane, 21)
+
+    assert answer["doubled"].array().tolist() == [42.0]
+    assert answer["empty"].shape == (0, 4)
+    assert answer["ramp"].shape == (length,)
+    assert answer["ramp"].array()[-1] == (length - 1) % 256
+
+
+# One bad example fails alone.
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("Raises", Code.MODEL_ERROR),
+        ("Crashes", Code.WORKER_CRASHED),
+        ("Miscounts", Code.MODEL_ERROR),
+        ("SaysNan", Code.INVALID_OUTPUT),
+        ("Refuses", "unlucky"),
+    ],
+)
+async def test_whoever_spoils_a_batch_fails_alone(
+    start_lane: StartLane, model: str, code: str
+) -> None:
+    lane = await start_lane(model)
+
+    answers = await ask_all(lane, 1, 2, POISON, 4, 5)
+
+    assert values(answers) == [1, 2, code, 4, 5]
+    assert lane.bouncer.occupied == 0
+
+
+async def test_whoever_hangs_fails_alone_and_costs_the_worker_its_life(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Hangs", predict_timeout_seconds=0.3)
+    [worker] = lane.keeper.workers
+    pid = worker.pid
+
+    answers = await ask_all(lane, 1, POISON, 3)
+
+    assert values(answers) == [1, Code.PREDICT_TIMEOUT, 3]
+    await eventually(lambda: not alive(pid), "it is dead")
+
+
+async def test_the_invalid_are_told_in_the_models_words(start_lane: StartLane) -> None:
+    lane = await start_lane("Refuses")
+
+    assert await ask(lane, POISON) == Failed("unlucky", "unlucky number", invalid_input=True)
+
+
+async def test_two_invalid_ones_of_one_batch_are_both_found(start_lane: StartLane) -> None:
+    lane = await start_lane("Refuses")
+
+    answers = await ask_all(lane, POISON, 2, POISON)
+
+    assert values(answers) == ["unlucky", 2, "unlucky"]
+    assert answers[1]["batch_size"] == 1
+
+
+async def test_a_model_may_print_what_it_likes(start_lane: StartLane) -> None:
+    lane = await start_lane("Prints")
+
+    assert (await ask(lane, 1))["x"] == 1
+
+
+# Workers end.
+
+
+async def test_a_worker_killed_in_mid_batch_costs_nobody_an_answer(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options)
+    answers = asyncio.create_task(ask_all(lane, 1, 2, 3, 4, 5))
+    await busy(lane)
+
+    os.kill(lane.keeper.workers[0].pid, signal.SIGKILL)
+    gate.open_for(10)
+
+    assert values(await answers) == [1, 2, 3, 4, 5]
+    assert lane.keeper.restarts == 1
+    assert lane.bouncer.endings == {Ending.COMPLETED: 5}
+
+
+async def test_a_stopped_worker_is_killed_when_its_time_is_over(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options, predict_timeout_seconds=0.3)
+    [worker] = lane.keeper.workers
+    pid = worker.pid
+    os.kill(pid, signal.SIGSTOP)
+
+    answer = await ask(lane, 1)
+
+    assert answer.code == Code.PREDICT_TIMEOUT
+    await eventually(lambda: not alive(pid), "it is dead")
+
+
+async def test_a_lone_example_is_tried_twice(start_lane: StartLane, tmp_path: Path) -> None:
+    lane = await start_lane("CrashesOnce", options={"mark": str(tmp_path / "mark")})
+
+    assert (await ask(lane, 1))["x"] == 1
+    assert lane.keeper.restarts == 1
+
+
+async def test_while_a_successor_loads_the_lane_goes_on_taking_examples(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Echo")
+    os.kill(lane.keeper.workers[0].pid, signal.SIGKILL)
+    await eventually(lambda: lane.keeper.ready() == 0, "the worker's end is noticed")
+
+    assert lane.ready
+    assert (await ask(lane, 1))["x"] == 1
+
+
+async def test_without_a_successor_the_queue_is_told_and_nobody_enters(
+    start_lane: StartLane, tmp_path: Path
+) -> None:
+    lane = await start_lane("LoadsOnce", options={"mark": str(tmp_path / "mark")})
+
+    answers = await ask_all(lane, POISON, POISON)
+
+    assert values(answers) == [Code.NOT_READY, Code.NOT_READY]
+    assert not lane.ready
+    with pytest.raises(Refused) as refused:
+        lane.submit(x(1), {}, None, lambda outcome: None)
+    assert refused.value.code is Code.NOT_READY
+    assert lane.keeper.last_failure == "RuntimeError: the weights are gone"
+
+
+async def test_what_a_worker_started_ends_with_it(start_lane: StartLane) -> None:
+    lane = await start_lane("Parent")
+    child = (await ask(lane, 1))["child"]
+    assert alive(child)
+
+    await ask(lane, POISON)
+
+    await eventually(lambda: not alive(child), "the worker's own process is gone")
+
+
+async def test_stopping_in_mid_batch_leaves_no_process(start_lane: StartLane, gate: Gate) -> None:
+    lane = await start_lane("Gated", options=gate.options)
+    lane.submit(x(1), {}, None, lambda outcome: None)
+    await busy(lane)
+    pid = lane.keeper.workers[0].pid
+
+    await lane.stop()
+
+    await eventually(lambda: not alive(pid), "it is dead")
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_stopping_while_a_worker_starts_leaves_no_process(
+    start_lane: StartLane, turns: int
+) -> None:
+    lane = await start_lane("LoadsForEver", wait=False)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    await lane.stop()  # the fixture looks for what is left
+
+
+# Workers that do not come up.
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model": "WillNotLoad"}, "FileNotFoundError: no weights"),
+        ({"model": "NotAModel"}, "zoo:NotAModel is not a subclass of minion.model.Model"),
+        ({"model": "Missing"}, "module 'zoo' has no class 'Missing'"),
+        ({"model": "Echo", "entry": "nothing:Echo"}, "the package has no module 'nothing'"),
+        ({"model": "Echo", "python": "/no/such/python"}, "cannot be started: No such file"),
+        ({"model": "LoadsForEver", "load_timeout_seconds": 0.2}, "took too long while starting"),
+    ],
+    ids=["load raises", "not a model", "no class", "no module", "no interpreter", "no end"],
+)
+async def test_why_a_worker_does_not_come_up_is_known(
+    start_lane: StartLane, changes: dict[str, object], reason: str
+) -> None:
+    lane = await start_lane(wait=False, **changes)
+
+    await eventually(lambda: lane.keeper.restarts >= 2, "it was tried again")
+
+    assert lane.keeper.last_failure is not None
+    assert lane.keeper.last_failure.startswith(reason)
+    assert "\n" not in lane.keeper.last_failure
+    assert not lane.ready
+
+
+# Admission.
+
+
+async def test_past_the_limit_is_refused_with_the_time_of_one_place(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", queue_limit=2, options=gate.options)
+    answers = asyncio.create_task(ask_all(lane, 1, 2))
+    await eventually(lambda: lane.bouncer.occupied == 2, "both are in")
+
+    with pytest.raises(Refused) as refused:
+        lane.submit(x(3), {}, None, lambda outcome: None)
+
+    gate.open_for(2)
+    await answers
+    assert refused.value.code is Code.QUEUE_FULL
+    assert refused.value.retry_after_seconds > 0
+
+
+async def test_a_lower_limit_throws_nobody_out(start_lane: StartLane, gate: Gate) -> None:
+    lane = await start_lane("Gated", options=gate.options)
+    answers = asyncio.create_task(ask_all(lane, 1, 2, 3))
+    await eventually(lambda: lane.bouncer.occupied == 3, "all are in")
+
+    lane.tune(Tuning(1, 8, 0.0, 1))
+    with pytest.raises(Refused):
+        lane.submit(x(4), {}, None, lambda outcome: None)
+    gate.open_for(3)
+
+    assert values(await answers) == [1, 2, 3]
+
+
+async def test_older_settings_are_ignored(start_lane: StartLane) -> None:
+    lane = await start_lane("Echo", settings_revision=5)
+
+    assert lane.tune(Tuning(1, 1, 0.0, 4)) == lane.tuning == Tuning(64, 8, 0.0, 5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "detail"),
+    [
+        ({}, "inputs are [], expected ['x']"),
+        ({"y": Tensor.from_array(np.ones(1, np.float32))}, "inputs are ['y'], expected ['x']"),
+        (
+            {"x": Tensor.from_array(np.ones(1, np.int8))},
+            "input 'x': dtype is int8, expected float32",
+        ),
+        (
+            {"x": Tensor.from_array(np.ones(2, np.float32))},
+            "input 'x': shape is [2], expected [1]",
+        ),
+    ],
+    ids=["none", "another", "dtype", "shape"],
+)
+async def test_inputs_that_are_not_the_models_are_refused(
+    start_lane: StartLane, inputs: dict[str, Tensor], detail: str
+) -> None:
+    lane = await start_lane("Echo")
+
+    with pytest.raises(Refused) as refused:
+        lane.submit(inputs, {}, None, lambda outcome: None)
+
+    assert (refused.value.code, refused.value.detail) == (Code.INVALID_INPUT, detail)
+    assert lane.bouncer.admitted == 0
+
+
+async def test_before_the_model_has_loaded_nobody_enters(start_lane: StartLane) -> None:
+    lane = await start_lane("LoadsForEver", wait=False)
+
+    with pytest.raises(Refused) as refused:
+        lane.submit(x(1), {}, None, lambda outcome: None)
+
+    assert refused.value.code is Code.NOT_READY
+
+
+# Nothing is computed for nobody.
+
+
+async def test_the_abandoned_leave_the_queue(start_lane: StartLane, gate: Gate) -> None:
+    lane = await start_lane("Gated", max_batch_size=1, options=gate.options)
+    outcomes: list[Outcome] = []
+    lane.submit(x(1), {}, None, outcomes.append)
+    await busy(lane)
+    waiting = lane.submit(x(2), {}, None, outcomes.append)
+
+    lane.abandon(waiting)
+    gate.open_for(1)
+    await eventually(lambda: lane.bouncer.occupied == 0, "the lane is empty")
+
+    assert len(outcomes) == 1
+    assert lane.bouncer.endings == {Ending.ABANDONED: 1, Ending.COMPLETED: 1}
+
+
+async def test_the_abandoned_that_run_keep_their_place_until_the_end(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options)
+    outcomes: list[Outcome] = []
+    running = lane.submit(x(1), {}, None, outcomes.append)
+    await busy(lane)
+
+    lane.abandon(running)
+    assert lane.bouncer.occupied == 1
+    gate.open_for(1)
+    await eventually(lambda: lane.bouncer.occupied == 0, "the batch has ended")
+
+    assert outcomes == []
+    assert lane.bouncer.endings == {Ending.ABANDONED: 1}
+
+
+async def test_the_expired_do_not_reach_the_model(start_lane: StartLane, gate: Gate) -> None:
+    lane = await start_lane("Gated", options=gate.options)
+    outcomes: list[Outcome] = []
+    lane.submit(x(1), {}, None, outcomes.append)
+    await busy(lane)
+    lane.submit(x(2), {}, 0.0, outcomes.append)
+
+    gate.open_for(1)
+    await eventually(lambda: len(outcomes) == 2, "both are told")
+
+    assert outcomes[1] == Failed(Code.DEADLINE_EXCEEDED, "the deadline passed")
+    assert lane.bouncer.endings == {Ending.EXPIRED: 1, Ending.COMPLETED: 1}
+
+
+async def test_a_caller_cancelled_as_its_batch_ends_takes_nobody_along(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options)
+    first, second = (asyncio.create_task(run_one(lane, x(value), {})) for value in (1, 2))
+    await busy(lane)
+    # Cancelled, but not yet run again, when its outcome comes.
+    lane.on_batch.append(lambda size, seconds: first.cancel())
+
+    gate.open_for(1)
+
+    assert read(await second)["x"] == 2
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert lane.bouncer.occupied == 0
+
+
+# Drain.
+
+
+async def test_draining_answers_what_is_in_and_lets_nobody_in(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options)
+    answers = asyncio.create_task(ask_all(lane, 1, 2))
+    await busy(lane)
+    draining = asyncio.create_task(lane.drain(60.0))
+    await eventually(lambda: lane.draining, "it drains")
+
+    with pytest.raises(Refused) as refused:
+        lane.submit(x(3), {}, None, lambda outcome: None)
+    gate.open_for(2)
+    await asyncio.wait_for(draining, 20)
+
+    assert refused.value.code is Code.DRAINING
+    assert values(await answers) == [1, 2]
+    assert not lane.ready
+
+
+async def test_draining_ends_with_its_grace(start_lane: StartLane, gate: Gate) -> None:
+    lane = await start_lane("Gated", options=gate.options)
+    lane.submit(x(1), {}, None, lambda outcome: None)
+    await busy(lane)
+
+    await asyncio.wait_for(lane.drain(0.05), 20)
+
+    assert lane.bouncer.occupied == 1
+
+
+async def test_readiness_is_told_when_it_changes(start_lane: StartLane) -> None:
+    lane = await start_lane("Echo", wait=False)
+    seen: list[bool] = []
+    lane.on_change.append(lambda: seen.append(lane.ready))
+
+    await eventually(lambda: lane.ready, "it is ready")
+    await ask_all(lane, 1, 2)
+    await ask(lane, 3)
+    await lane.drain(1.0)
+
+    assert seen == [True, False]
