@@ -1,0 +1,195 @@
+"""The operators' API: a change is stored, in force, and remembered with who made it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from edge import calling
+from stage import Stage
+
+WHO = {"Demitasse-Operator": "ada"}
+
+
+async def test_new_settings_are_in_force_on_connected_hosts_when_the_answer_comes(
+    stage: Stage,
+) -> None:
+    stage.publish("gate", queue_limit=10)
+    host = await stage.host("gate")
+    coordinator = await stage.coordinator(poll_interval=4.0)
+
+    answer = await coordinator.admin.patch(
+        "/models/gate/settings",
+        json={"queue_limit": 3, "max_batch_size": 4, "max_queue_delay_seconds": 0.005},
+    )
+
+    assert answer.json() == {
+        "model": "gate",
+        "settings": {"queue_limit": 3, "max_batch_size": 4, "max_queue_delay_seconds": 0.005},
+        "revision": 1,
+    }
+    assert host.lane.tuning == (3, 4, 0.005, 1)
+    assert host.lane.bouncer.limit == 3
+
+
+async def test_new_settings_reach_the_links_of_other_coordinators_and_later_hosts(
+    stage: Stage,
+) -> None:
+    stage.publish("gate", queue_limit=10)
+    coordinator = await stage.coordinator()
+
+    await coordinator.admin.patch("/models/gate/settings", json={"queue_limit": 3})
+    host = await stage.host("gate", queue_limit=10, settings_revision=0)
+    await coordinator.connected("gate")
+
+    assert host.lane.bouncer.limit == 3
+
+
+async def test_a_lowered_limit_admits_fewer_and_loses_nothing_in_flight(stage: Stage) -> None:
+    stage.publish("gate", queue_limit=10)
+    gate = stage.gate()
+    host = await stage.host("gate", options={"gate": str(gate.path)})
+    coordinator = await stage.coordinator()
+
+    first = [asyncio.create_task(coordinator.infer("gate", i)) for i in range(4)]
+    async with gate.held():
+        await coordinator.admin.patch("/models/gate/settings", json={"queue_limit": 3})
+        refused = await coordinator.infer("gate", 9)
+        assert host.lane.bouncer.occupied == 4
+    with gate.open():
+        answers = await asyncio.gather(*first)
+
+    assert (refused.status_code, refused.json()["code"]) == (429, "queue-full")
+    assert [each.status_code for each in answers] == [200] * 4
+
+
+async def test_an_alias_moves_at_once(stage: Stage) -> None:
+    stage.publish("gate")
+    stage.publish("gate", version="2.0.0")
+    for version in ("1.0.0", "2.0.0"):
+        await stage.host("gate", version)
+    coordinator = await stage.coordinator(poll_interval=4.0)
+
+    moved = await coordinator.admin.put("/models/gate/aliases/default", json={"version": "2.0.0"})
+
+    assert moved.json() == {"model": "gate", "alias": "default", "version": "2.0.0"}
+    assert (await coordinator.infer("gate", 1)).json()["version"] == "2.0.0"
+
+
+async def test_a_version_is_served_and_retired(stage: Stage) -> None:
+    stage.publish("gate")
+    stage.publish("gate", version="2.0.0")
+    coordinator = await stage.coordinator()
+    path = "/models/gate/versions/2.0.0/serving"
+
+    served = await coordinator.admin.put(path, json={"serving": True})
+    between = stage.catalog.snapshot().models["gate"].versions["2.0.0"].serving
+    retired = await coordinator.admin.put(path, json={"serving": False})
+
+    assert (served.json()["serving"], between) == (True, True)
+    assert retired.json()["serving"] is False
+    assert not stage.catalog.snapshot().models["gate"].versions["2.0.0"].serving
+
+
+async def test_the_history_says_who_changed_what(stage: Stage) -> None:
+    stage.publish("gate")
+    coordinator = await stage.coordinator()
+    await coordinator.admin.patch("/models/gate/settings", json={"queue_limit": 3}, headers=WHO)
+    await coordinator.admin.patch("/models/gate/settings", json={"queue_limit": 5})
+
+    history = (await coordinator.admin.get("/models/gate/history")).json()
+
+    assert history["model"] == "gate"
+    assert [(move["changes"], move["who"]) for move in history["settings"]] == [
+        ({"queue_limit": [None, 3]}, "ada"),
+        ({"queue_limit": [3, 5]}, "admin"),
+    ]
+    assert [(move["alias"], move["new_version"]) for move in history["aliases"]] == [
+        ("default", "1.0.0")
+    ]
+    assert [(move["version"], move["serving"]) for move in history["serving"]] == [("1.0.0", True)]
+
+
+async def test_the_fleet_is_shown_as_this_process_sees_it(stage: Stage) -> None:
+    stage.publish("gate")
+    await stage.host("gate")
+    coordinator = await stage.coordinator()
+
+    assert (await coordinator.admin.get("/fleet")).json() == {
+        "replicas": [
+            {
+                "replica": "gate-1.0.0-0",
+                "model": "gate",
+                "version": "1.0.0",
+                "ready": True,
+                "occupied": 0,
+            }
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("PATCH", "/models/nobody/settings", b'{"queue_limit": 3}', 404, "unknown-model"),
+        ("PATCH", "/models/gate/settings", b'{"queue_limit": 0}', 400, "invalid-parameter"),
+        ("PATCH", "/models/gate/settings", b"{}", 400, "invalid-parameter"),
+        ("PATCH", "/models/gate/settings", b'{"queue_limit": "3"}', 400, "invalid-body"),
+        ("PATCH", "/models/gate/settings", b'{"queue": 3}', 400, "invalid-body"),
+        ("PATCH", "/models/gate/settings", b"{", 400, "invalid-json"),
+        ("PATCH", "/models/gate/settings", b"", 400, "empty-body"),
+        ("PATCH", "/models/gate/settings", b" " * 65_537, 413, "payload-too-large"),
+        ("PUT", "/models/gate/aliases/default", b'{"version": "9.9.9"}', 404, "unknown-version"),
+        ("PUT", "/models/gate/aliases/NO", b'{"version": "1.0.0"}', 400, "invalid-parameter"),
+        ("PUT", "/models/gate/versions/1.0.0/serving", b'{"serving": false}', 409, "conflict"),
+        ("GET", "/models/nobody/history", b"", 404, "unknown-model"),
+        ("GET", "/models", b"", 404, "unknown-route"),
+        ("POST", "/models/gate/settings", b"{}", 405, "method-not-allowed"),
+    ],
+    ids=[
+        "unknown-model", "out-of-range", "nothing", "wrong-type", "unknown-key", "no-json",
+        "empty", "too-large", "unknown-version", "bad-alias", "in-use", "history-of-nobody",
+        "public-route", "wrong-method",
+    ],
+)  # fmt: skip
+async def test_a_refusal_is_a_problem_with_a_code_and_changes_nothing(
+    stage: Stage, method: str, path: str, body: bytes, status: int, code: str
+) -> None:
+    stage.publish("gate")
+    coordinator = await stage.coordinator()
+    before = stage.catalog.snapshot()
+
+    refused = await coordinator.admin.request(method, path, content=body)
+
+    assert (refused.status_code, refused.json()["code"]) == (status, code)
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.json()["request_id"]
+    assert stage.catalog.snapshot() == before
+
+
+async def test_what_is_unknown_is_refused_with_what_there_is(stage: Stage) -> None:
+    stage.publish("gate")
+    coordinator = await stage.coordinator()
+
+    model = await coordinator.admin.patch("/models/nobody/settings", json={"queue_limit": 3})
+    version = await coordinator.admin.put("/models/gate/aliases/default", json={"version": "9.9.9"})
+
+    assert model.json()["available"] == ["gate"]
+    assert version.json()["available"] == ["1.0.0"]
+
+
+async def test_a_body_is_asked_for_once(stage: Stage) -> None:
+    stage.publish("gate")
+    coordinator = await stage.coordinator()
+    body = b'{"queue_limit": 3}'
+
+    async with calling(coordinator.admin.base_url.port or 0) as caller:
+        await caller.send(
+            b"PATCH /models/gate/settings HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body)
+        )
+        first = await caller.head()
+        await caller.send(body)
+        second = await caller.reply()
+
+    assert (first[0], second.status) == (100, 200)

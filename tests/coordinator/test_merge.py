@@ -1,0 +1,63 @@
+"""Several models' outcomes as one answer: plain values in, plain values out."""
+
+from __future__ import annotations
+
+import pytest
+
+from coordinator.errors import InvalidInput, ModelError, QueueFull
+from coordinator.fleet import Prediction
+from coordinator.merge import model_entry, naming, refuse_if_nothing, refuse_if_required
+from wire.messages import Answer, Result
+
+ANSWER = Prediction(
+    Result(1, Answer(b"", []), 4, queue_seconds=0.0012345, predict_seconds=0.25),
+    {"tags": ["cat"]},
+    "tagger-1.0.0-0",
+    0.0004,
+)
+
+
+def test_an_entry_says_what_came_out_and_how_it_came_about():
+    assert model_entry("1.0.0", ANSWER) == {
+        "version": "1.0.0",
+        "output": {"tags": ["cat"]},
+        "batch_size": 4,
+        "replica": "tagger-1.0.0-0",
+        "timeline_ms": {"queue": 1.234, "predict": 250.0, "link": 0.4},
+    }
+
+
+def test_a_failed_models_entry_is_its_error():
+    error = ModelError("it fell over")
+
+    assert model_entry("1.0.0", error) == {"version": "1.0.0", "error": error}
+
+
+def test_an_error_of_a_required_model_is_everybodys():
+    with pytest.raises(ModelError) as raised:
+        refuse_if_required({"a": ANSWER, "b": ModelError("no")}, ["a", "b"])
+
+    assert raised.value.members == {"model": "b"}
+
+
+def test_an_error_of_a_model_that_is_not_required_is_its_own():
+    refuse_if_required({"a": ANSWER, "b": ModelError("no")}, ["a"])
+    refuse_if_nothing({"a": ANSWER, "b": ModelError("no")})
+
+
+def test_where_there_are_only_errors_the_first_is_raised():
+    with pytest.raises(QueueFull) as raised:
+        refuse_if_nothing({"a": QueueFull("full", retry_after=2.5), "b": ModelError("no")})
+
+    assert raised.value.members == {"model": "a"}
+    assert (raised.value.detail, raised.value.retry_after) == ("full", 2.5)
+
+
+def test_an_error_that_several_hold_is_named_for_one_of_them_alone():
+    shared = InvalidInput("no photo", code="image-damaged", members={"at": 7})
+
+    named = naming(shared, "a")
+
+    assert shared.members == {"at": 7}
+    assert (type(named), named.code, named.detail) == (InvalidInput, "image-damaged", "no photo")
+    assert named.members == {"at": 7, "model": "a"}
