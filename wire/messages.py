@@ -645,5 +645,5 @@ def _cut(body: memoryview, declared: Sequence[Tuple[str, Tuple[int, ...]]]) -> L
         tensors.append(Tensor(dtype, shape, body[start : start + size]))
         start += size + -size % TENSOR_ALIGNMENT
     if start != len(body):
-        raise WireError("the body is longer than its tensors")
+        raise WireError(f"a body of {len(body)} bytes, its tensors take {start} with padding")
     return tensors

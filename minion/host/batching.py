@@ -119,7 +119,8 @@ class BatchQueue(Generic[E]):
             if group:
                 other = self._form(group, share, now)
                 batch.late.extend(other.late)
-                self._formed.append(other.members)
+                if other.members:
+                    self._formed.append(other.members)
         return batch
 
     def _due_at(self, group: OrderedDict[E, float]) -> float:

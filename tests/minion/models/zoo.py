@@ -1,4 +1,7 @@
-"""Models that behave, and models that do not. Input `x`: float32 (1,) an example."""
+"""Models that behave, and models that do not. Input `x`: float32 (1,) an example.
+
+Run by the interpreters of the tests, the oldest among them.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,13 @@ POISON = 13.0
 def said(batch):
     """What a well-behaved model answers."""
     return [
-        {"x": float(x), "batch_size": batch.size, "pid": os.getpid(), "parameters": parameters}
-        for x, parameters in zip(batch["x"][:, 0], batch.parameters, strict=True)
+        {
+            "x": float(x),
+            "batch_size": batch.size,
+            "pid": os.getpid(),
+            "parameters": batch.parameters[index],
+        }
+        for index, x in enumerate(batch["x"][:, 0])
     ]
 
 

@@ -1,0 +1,173 @@
+"""A worker's half of the conversation, without its socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minion.model import Batch, InvalidInput, Model
+from minion.worker.session import Session, zeros
+from wire.answers import unpack_answer
+from wire.area import Area
+from wire.messages import Answer, BatchFailure, BatchResult, Invalid, Run
+from wire.tensor import Tensor
+
+
+class Says(Model):
+    """Answers what it was told to, whatever it is asked."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = answers
+
+    def predict(self, batch: Batch) -> Any:
+        return list(self.answers)
+
+
+class Unreadable(Mapping[str, Any]):
+    def __getitem__(self, key: str) -> Any:
+        raise RuntimeError("lazy, and broken")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["a"])
+
+    def __len__(self) -> int:
+        return 1
+
+
+def run(model: Model, *values: float, room: int = 4096) -> BatchResult | BatchFailure:
+    incoming = Area(memoryview(bytearray(4096)))
+    ref = incoming.stack([Tensor.from_array(np.array([value])) for value in values])
+    assert ref is not None
+    ticks = iter([1.0, 1.25])
+    session = Session(
+        model,
+        incoming=incoming,
+        outgoing=Area(memoryview(bytearray(room))),
+        clock=lambda: next(ticks),
+    )
+    return session.run(Run(5, len(values), {"x": ref}, []))
+
+
+def entries(*answers: Any) -> list[Any]:
+    result = run(Says(*answers), *range(len(answers)))
+    assert isinstance(result, BatchResult)
+    b"".join(result.encode())  # whatever it holds, it can be sent
+    return [
+        entry if isinstance(entry, Invalid) else unpack_answer(Answer(entry.packed, []))
+        for entry in result.answers
+    ]
+
+
+def test_answers_come_in_order_with_the_time_they_took() -> None:
+    result = run(Says({"a": 1}, {"a": 2}), 1, 2)
+
+    assert isinstance(result, BatchResult)
+    assert (result.id, result.seconds) == (5, 0.25)
+    assert entries({"a": 1}, {"a": 2}) == [{"a": 1}, {"a": 2}]
+
+
+def test_an_answer_that_cannot_travel_costs_its_own_example() -> None:
+    nan, good = entries({"a": [float("nan")]}, {"a": 1})
+
+    assert nan == Invalid("invalid-output", "a[0] is nan, which JSON cannot carry", False)
+    assert good == {"a": 1}
+
+
+@pytest.mark.parametrize("answer", [dict, Unreadable(), InvalidInput.__new__(InvalidInput)])
+def test_an_answer_that_raises_when_read_costs_its_own_example(answer: Any) -> None:
+    bad, good = entries(answer, {"a": 1})
+
+    assert (bad.code, bad.invalid_input) == ("invalid-output", False)
+    assert good == {"a": 1}
+
+
+@pytest.mark.parametrize("answer", [None, 1, "text", [1]])
+def test_an_answer_that_is_no_mapping_is_named(answer: Any) -> None:
+    bad, _ = entries(answer, {"a": 1})
+
+    assert "expected a mapping" in bad.detail
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"), [("blurred", "blurred"), (5, "5"), ("\ud800", "?"), (None, "None")]
+)
+def test_an_invalid_input_may_be_returned_with_any_reason(reason: Any, told: str) -> None:
+    invalid, good = entries(InvalidInput(0, reason, code="unlucky"), {"a": 1})
+
+    assert invalid == Invalid("unlucky", told, True)
+    assert good == {"a": 1}
+
+
+class Picky(Model):
+    """Raises for the first 13 it sees."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def predict(self, batch: Batch) -> Any:
+        self.sizes.append(batch.size)
+        for index, (x,) in enumerate(batch["x"]):
+            if x == 13:
+                raise InvalidInput(index, "unlucky")
+        return [{"x": float(x)} for (x,) in batch["x"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "sizes"),
+    [((1, 13, 3), [3, 2]), ((13, 2, 13), [3, 2, 1]), ((13, 13), [2, 1]), ((1, 2), [2])],
+    ids=["one", "first and last", "all", "none"],
+)
+def test_whoever_is_called_invalid_is_left_out(values: tuple[int, ...], sizes: list[int]) -> None:
+    model = Picky()
+
+    result = run(model, *values)
+
+    assert isinstance(result, BatchResult)
+    assert [isinstance(entry, Invalid) for entry in result.answers] == [x == 13 for x in values]
+    assert [
+        unpack_answer(Answer(entry.packed, []))["x"]
+        for entry in result.answers
+        if not isinstance(entry, Invalid)
+    ] == [x for x in values if x != 13]
+    assert model.sizes == sizes
+
+
+class Blames(Model):
+    def predict(self, batch: Batch) -> Any:
+        raise InvalidInput(7, "somebody who is not here")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Blames(), Says({"a": 1}), Says(*[{}] * 3), Model()],
+    ids=["blames nobody", "too few", "too many", "no predict"],
+)
+def test_what_is_not_explained_fails_as_a_batch(
+    model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run(model, 1, 2)
+
+    assert result == BatchFailure(5, "model-error", "the model raised an exception")
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_arrays_lie_in_the_shared_memory_while_there_is_room() -> None:
+    arrays = [np.arange(10, dtype=np.uint8), np.arange(100, dtype=np.uint8)]
+
+    result = run(Says({"a": arrays}), 1, room=128)
+
+    assert isinstance(result, BatchResult)
+    [entry] = result.answers
+    assert not isinstance(entry, Invalid)
+    assert [(ref.offset, ref.inline) for ref in entry.tensors] == [(0, False), (0, True)]
+    assert bytes(result.body[0]) == arrays[1].tobytes()
+
+
+def test_zeros_have_the_declared_shape_and_length_one_where_it_is_free() -> None:
+    batch = zeros({"image": ("uint8", (4, -1, 3))})
+
+    assert batch.size == 1
+    assert (batch["image"].shape, batch["image"].dtype) == ((1, 4, 1, 3), np.uint8)

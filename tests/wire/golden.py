@@ -1,0 +1,104 @@
+"""One example of every message, and the bytes that it is on the wire.
+
+The files in `golden/` are the protocol: when a test says that they differ, it
+is the code that is wrong, or the protocol's version has to change.
+`python -m tests.wire.golden` writes the files of messages that have none yet.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from wire.answers import pack_answer
+from wire.messages import (
+    Answer,
+    BatchFailure,
+    BatchResult,
+    Cancel,
+    Drain,
+    Failure,
+    Hello,
+    Invalid,
+    Load,
+    Loaded,
+    Message,
+    PackedAnswer,
+    Predict,
+    Ready,
+    Refusal,
+    Result,
+    Run,
+    Status,
+    TensorRef,
+    Tune,
+    Tuned,
+    Tuning,
+)
+from wire.tensor import Tensor
+
+FOLDER = Path(__file__).parent / "golden"
+TUNING = Tuning(queue_limit=10, max_batch_size=8, max_queue_delay_seconds=0.005, revision=3)
+PIXELS = Tensor("uint8", (2, 1, 3), bytes([1, 2, 3, 4, 5, 6]))
+NUMBERS = Tensor("float32", (2,), bytes.fromhex("0000803f000000c0"))  # 1.0, -2.0
+PLAIN = {"label": "Käse", "score": 0.5, "n": 3, "no": None, "yes": True, "tags": [{"a": 1}]}
+MASKED = {"mask": np.array([[0, 1]], np.uint8), "label": "cat"}
+
+MESSAGES: dict[str, Message] = {
+    "hello": Hello("coordinator-1"),
+    "ready": Ready("tagger", "1.2.3", "tagger-1.2.3-0", 1700000000000),
+    "predict": Predict(7, {"x": NUMBERS}, None, {}),
+    "predict-with-everything": Predict(
+        2**40, {"image": PIXELS, "x": NUMBERS}, 1.5, {"words": ["a"], "top": 3}
+    ),
+    "result": Result(7, Answer(pack_answer(PLAIN)[0], []), 4, 0.001, 0.25),
+    "result-with-a-tensor": Result(
+        7, Answer(pack_answer(MASKED)[0], [Tensor("uint8", (1, 2), b"\x00\x01")]), 1, 0.0, 0.25
+    ),
+    "failure": Failure(7, "model-error", "the model raised an exception"),
+    "failure-of-invalid-input": Failure(7, "image-damaged", "truncated", invalid_input=True),
+    "refusal": Refusal(7, "queue-full", "10 examples are queued or running", 0.5),
+    "cancel": Cancel(7),
+    "status": Status(True, False, 10, 2, 0.05),
+    "drain": Drain(),
+    "tune": Tune(8, TUNING),
+    "tuned": Tuned(8, TUNING),
+    "load": Load(
+        "/srv/tagger", "tagger:Tagger", "cpu", 1, 8, {"scale": 0.1},
+        {"image": ("uint8", (128, 128, 3)), "x": ("float32", (-1,))}, 2**29,
+    ),
+    "loaded": Loaded(4711, 1.5, 0.25),
+    "run": Run(1, 2, {"x": TensorRef("float32", (2, 3), 64, False)}, []),
+    "run-with-parameters": Run(
+        2, 1, {"x": TensorRef("float32", (1, 3), 0, False)}, [{"words": ["a"]}]
+    ),
+    "batch-result": BatchResult(
+        1,
+        [
+            PackedAnswer(pack_answer(MASKED)[0], [TensorRef("uint8", (1, 2), 0, False)]),
+            PackedAnswer(pack_answer(MASKED)[0], [TensorRef("uint8", (1, 2), 0, True)]),
+            Invalid("unlucky", "thirteen", True),
+        ],
+        0.125,
+        [b"\x00\x01"],
+    ),
+    "batch-failure": BatchFailure(1, "model-error", "the model raised an exception"),
+}  # fmt: skip
+
+
+def encoded(message: Message) -> bytes:
+    return b"".join(message.encode())
+
+
+def golden(name: str) -> bytes:
+    return (FOLDER / f"{name}.bin").read_bytes()
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, message in MESSAGES.items():
+        file = FOLDER / f"{name}.bin"
+        if not file.exists():
+            file.write_bytes(encoded(message))
+            print(file.name)
