@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 from stage import Stage, eventually, listening_silently
 
 from coordinator.errors import InvalidInput, NotServing, PayloadTooLarge
-from coordinator.link import open_link
+from coordinator.link import Link, open_link
 from minion.host.spec import write_spec
 from wire.messages import Answer, Hello, Ready, Result, Status, Tuning
 from wire.tensor import Tensor
@@ -192,19 +192,27 @@ async def test_a_host_that_reads_nothing_any_more_is_stuck_until_it_reads_again(
     address = f"unix:{tmp_path}/stopped.sock"
     words = ["-m", "minion.host", "--spec", str(tmp_path / "spec.json"), "--address", address]
     process = await asyncio.create_subprocess_exec(sys.executable, *words)
-    await eventually((tmp_path / "stopped.sock").exists, "it listens")
+    link = await first_link(address)
     try:
-        link = await open_link(address, "test")
         large = {"x": Tensor("float32", (4 * 2**20,), bytes(16 * 2**20))}
         os.kill(process.pid, signal.SIGSTOP)
 
         asked = [link.predict(large, {}, None)[1] for _ in range(9)]
-        assert link.stuck
+        await eventually(lambda: link.stuck, "it is seen to be stuck")
         os.kill(process.pid, signal.SIGCONT)
         await asyncio.gather(*asked, return_exceptions=True)
 
         assert not link.stuck
-        link.close()
     finally:
+        link.close()
         process.terminate()
         await process.wait()
+
+
+async def first_link(address: str) -> Link:
+    """To a host that was only just started."""
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(OSError):
+                return await open_link(address, "test")
+            await asyncio.sleep(0.005)
