@@ -1,0 +1,60 @@
+"""docs/wire.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from tests.wire.golden import MESSAGES, golden
+from wire.errors import Code
+from wire.frames import HEADER, MAX_BODY_BYTES, MAX_HEAD_BYTES
+from wire.messages import MAX_PARAMETER_DEPTH, Kind
+from wire.tensor import DTYPES
+
+TEXT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text("utf-8")
+EXAMPLES = dict(re.findall(r"```hex (\S+)\n(.*?)```", TEXT, re.DOTALL))
+ROWS = {
+    int(row[0]): row
+    for row in re.findall(r"^\| (\d+) \| (\w+) \|[^|]*\|[^|]*\|([^|]*)\|", TEXT, re.M)
+}
+
+
+def test_there_are_worked_examples() -> None:
+    assert set(EXAMPLES) == {"predict", "hello"}
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_a_worked_example_is_the_golden_file(name: str) -> None:
+    assert bytes.fromhex(EXAMPLES[name]) == golden(name)
+
+
+@pytest.mark.parametrize("name", sorted(MESSAGES))
+def test_a_message_is_in_the_tables_with_all_its_fields(name: str) -> None:
+    data = golden(name)
+    head_bytes = HEADER.unpack_from(data)[3]
+    head = msgpack.unpackb(data[HEADER.size : HEADER.size + head_bytes])
+    _, message, fields = ROWS[data[3]]
+
+    assert message == type(MESSAGES[name]).__name__
+    if "as Tune" in fields:
+        fields = ROWS[Kind.TUNE][2]
+    assert {f"`{key}`" for key in head} <= set(re.findall(r"`\w+`", fields))
+
+
+@pytest.mark.parametrize("word", [*DTYPES, *(code.value for code in Code)])
+def test_a_dtype_or_code_is_named(word: str) -> None:
+    assert f"`{word}`" in TEXT
+
+
+def test_limits_are_those_of_the_code() -> None:
+    from minion.host.arena import MAX_BATCH_BYTES
+
+    assert (
+        f"| a coordinator, a worker | {MAX_HEAD_BYTES >> 20} MiB | {MAX_BODY_BYTES >> 30} GiB |"
+        in (TEXT)
+    )
+    assert f"| {MAX_BATCH_BYTES >> 20} MiB |" in TEXT
+    assert f"at most {MAX_PARAMETER_DEPTH} deep" in TEXT
