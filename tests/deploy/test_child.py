@@ -142,8 +142,8 @@ async def test_stop_while_the_process_is_being_started_stops_it(tmp_path: Path) 
     await asyncio.sleep(0)  # keep has asked for a process; there is none yet
     assert watched.child.pid is None
 
-    async with asyncio.timeout(10):
-        await watched.child.stop(5.0)
+    async with asyncio.timeout(10):  # and not the grace
+        await watched.child.stop(600.0)
         await keeping
 
     assert watched.child.pid is None
