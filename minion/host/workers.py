@@ -101,7 +101,12 @@ class Worker(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                process = self._process = await self._spawn(theirs)
+                # Not cancelled half-way: a process that nobody knows of could not be ended.
+                spawning = asyncio.ensure_future(self._spawn(theirs))
+                try:
+                    await asyncio.shield(spawning)
+                finally:
+                    process = self._process = await spawning
             ours.setblocking(False)
             await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         except BaseException:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from minion.host.arena import MAX_BATCH_BYTES
 from tests.wire.golden import MESSAGES, golden
 from wire.errors import Code
 from wire.frames import HEADER, MAX_BODY_BYTES, MAX_HEAD_BYTES
@@ -50,8 +51,6 @@ def test_a_dtype_or_code_is_named(word: str) -> None:
 
 
 def test_limits_are_those_of_the_code() -> None:
-    from minion.host.arena import MAX_BATCH_BYTES
-
     assert (
         f"| a coordinator, a worker | {MAX_HEAD_BYTES >> 20} MiB | {MAX_BODY_BYTES >> 30} GiB |"
         in (TEXT)
