@@ -88,7 +88,7 @@ class Child:
                 if await _is_set(self._stopping, within=delay.after(loop.time() - started)):
                     return
         finally:
-            self.kill()
+            await self._end()
             self._over.set()
 
     async def stop(self, grace_seconds: float) -> None:
@@ -97,7 +97,7 @@ class Child:
         self._terminate()
         if not await _is_set(self._over, within=grace_seconds):
             self.kill()
-            await _is_set(self._over, within=KILL_SECONDS)
+            await _is_set(self._over, within=2 * KILL_SECONDS)
 
     def kill(self) -> None:
         """Ends it now, and what it started in its own session."""
@@ -127,6 +127,14 @@ class Child:
                 env=dict(self._environment),
                 start_new_session=True,
             )
+
+    async def _end(self) -> None:
+        """Nothing of it is left when its keeper goes, however that goes."""
+        self.kill()
+        if self._process is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KILL_SECONDS):
+                    await self._process.wait()
 
     def _terminate(self) -> None:
         if self._process is not None and self._process.returncode is None:
