@@ -139,12 +139,12 @@ class Analysis:
         """Takes a place at the decoder and at every model; gives all places back at the end.
 
         Raises:
-            NotFound: as `resolve`.
+            NotFound, InvalidParameter: as `resolve`, or `require` names a model that is not asked.
             Overloaded: no place at the decoder, at a required model, or at any model at all.
         """
         started = time.monotonic()
         versions = self.resolve(refs)
-        required = [name for name, version in versions.items() if version.model in require]
+        required = _required(versions, require)
         asked = Asked(versions, required, started + timeout_seconds, started)
         with ExitStack() as places:
             yield Admission(asked, self._seats(asked, places), places)
@@ -334,6 +334,21 @@ def answer_names(refs: Sequence[ModelRef]) -> list[str]:
     references as they were written."""
     counts = Counter(ref.name for ref in refs)
     return [ref.name if counts[ref.name] == 1 else str(ref) for ref in refs]
+
+
+def _required(versions: Mapping[str, Version], require: Sequence[str]) -> list[str]:
+    """Names in the answer of those that `require` names. A model that is not asked is refused:
+    left out of sight, its absence would look like its answer."""
+    if not require:
+        return []
+    asked = {version.model for version in versions.values()}
+    for name in require:
+        if name not in asked:
+            raise InvalidParameter(
+                f"require names {name!r}, which is not asked; there are {', '.join(sorted(asked))}",
+                field="require",
+            )
+    return [name for name, version in versions.items() if version.model in require]
 
 
 def _refuse_unless_it_takes_photos(version: Version) -> None:

@@ -49,12 +49,6 @@ def wanted_refs(request: web.Request, timeouts: Timeouts) -> Wanted:
             f"there is no parameter {unknown!r}; there are models, require and timeout",
             field=unknown,
         )
-    names = {ref.name for ref in models}
-    for name in require:
-        if models and name not in names:
-            raise InvalidParameter(
-                f"require names {name!r}, which is not among models", field="require"
-            )
     return Wanted(models, require, read_timeout(request, timeouts))
 
 

@@ -169,6 +169,22 @@ async def test_a_model_that_takes_no_photo_is_refused_by_name(stage: Stage) -> N
     assert "/models/gate/infer" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("query", [{}, {"models": "one"}], ids=["of-all", "of-the-named"])
+@pytest.mark.parametrize("name", ["other", "nobody", "one@1"])
+async def test_to_require_a_model_that_is_not_asked_is_refused_by_name(
+    stage: Stage, query: dict[str, str], name: str
+) -> None:
+    coordinator, _ = await on(stage, "one")
+    stage.publish("gate", name="other")
+    await coordinator.rooms.directory.refresh()
+
+    answer = await coordinator.analyze(photo(*RED), params={**query, "require": name})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-parameter")
+    assert answer.json()["field"] == "require"
+    assert repr(name) in answer.json()["detail"]
+
+
 async def test_without_a_marked_model_the_caller_is_told_to_name_one(stage: Stage) -> None:
     stage.publish("gate")
     coordinator = await stage.coordinator()

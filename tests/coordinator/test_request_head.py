@@ -53,7 +53,6 @@ def test_required_models_are_names():
         ("?models=Tagger", "models"),
         ("?models=a@", "models"),
         ("?models=../etc", "models"),
-        ("?models=a&require=b", "require"),
         ("?model=a", "model"),
         ("?timeout=0", "timeout"),
         ("?timeout=-1", "timeout"),
