@@ -17,9 +17,13 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from coordinator.errors import (
     DeadlineExceeded,
     DemitasseError,
+    InvalidInput,
     InvalidOutput,
     InvalidParameter,
+    ModelError,
+    PredictTimeout,
     UnknownModel,
+    WorkerCrashed,
 )
 from coordinator.fleet import Fleet, Prediction, Ticket
 from coordinator.merge import (
@@ -41,6 +45,9 @@ T = TypeVar("T")
 DECODER = "decoder"
 DECODER_VERSION = "1.0.0"
 DECODER_INPUT = "file"
+#: Its words for a photo that costs too much, and for one that cannot be decoded.
+TOO_COSTLY = "image-too-costly"
+DAMAGED = "image-damaged"
 
 #: A place at a model, or why there is none.
 Seat = Ticket | DemitasseError
@@ -276,11 +283,20 @@ class Analysis:
         """The photo's pixels, once for every transform.
 
         Raises:
-            InvalidInput: the decoder's word for what is wrong with the file.
+            InvalidInput: the decoder's word for what is wrong with the file. One that
+                kills it, or is never done, is no fault of ours either: it is alone in
+                its batch, and would do so again.
         """
         inputs = {DECODER_INPUT: Tensor("uint8", (len(file),), file)}
         parameters = {"transforms": [transform._asdict() for transform in transforms]}
-        prediction = await self.infer(ticket, inputs, parameters, deadline)
+        try:
+            prediction = await self.infer(ticket, inputs, parameters, deadline)
+        except PredictTimeout as error:
+            raise InvalidInput(
+                "decoding it takes longer than a photo may", code=TOO_COSTLY
+            ) from error
+        except (ModelError, WorkerCrashed) as error:
+            raise InvalidInput("decoding it failed", code=DAMAGED) from error
         try:
             return Decoded(**prediction.output)
         except TypeError as error:

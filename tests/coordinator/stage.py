@@ -218,21 +218,29 @@ class Stage:
         """A minion that is ready, and that the registry lists."""
         return await self._start(self.spec(model, version, **changes))
 
-    async def decoder(self, *, queue_limit: int = 8) -> Host:
-        return await self._start(
-            ServiceSpec(
-                model=DECODER,
-                version=DECODER_VERSION,
-                replica="decoder-0",
-                epoch=1,
-                python=sys.executable,
-                directory=str(self.home),
-                entry="preprocess.model:Decoder",
-                inputs={DECODER_INPUT: InputSpec("uint8", (-1,))},
-                queue_limit=queue_limit,
-                max_batch_size=1,
-                max_queue_delay_seconds=0.0,
-            )
+    async def decoder(self, **changes: Any) -> Host:
+        values: dict[str, Any] = {
+            "model": DECODER,
+            "version": DECODER_VERSION,
+            "replica": "decoder-0",
+            "epoch": 1,
+            "python": sys.executable,
+            "directory": str(self.home),
+            "entry": "preprocess.model:Decoder",
+            "inputs": {DECODER_INPUT: InputSpec("uint8", (-1,))},
+            "queue_limit": 8,
+            "max_batch_size": 1,
+            "max_queue_delay_seconds": 0.0,
+        }
+        return await self._start(ServiceSpec(**{**values, **changes}))
+
+    async def fragile_decoder(self, harm: str) -> Host:
+        """One that a photo can hang, crash or have raise; see `models/fragile`."""
+        return await self.decoder(
+            directory=str(MODELS / "fragile"),
+            entry="fragile:Fragile",
+            options={"harm": harm},
+            predict_timeout_seconds=0.2,
         )
 
     def list(self, host: Host, *, epoch: int = 1) -> None:

@@ -69,6 +69,26 @@ async def test_many_images_keep_their_order_and_each_has_its_own_error(stage: St
     assert third["models"]["one"]["output"]["colour"] == [*BLUE]
 
 
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [("hang", "image-too-costly"), ("crash", "image-damaged"), ("raise", "image-damaged")],
+)
+async def test_a_photo_that_harms_the_decoder_is_the_callers_fault(
+    stage: Stage, harm: str, code: str
+) -> None:
+    stage.publish("picture")
+    await stage.host("picture")
+    await stage.fragile_decoder(harm)
+    coordinator = await stage.coordinator()
+
+    answer = await coordinator.analyze(photo(*RED))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert answer.json()["retryable"] is False
+    assert "secret" not in answer.text
+    assert await all_free(coordinator, "picture")
+
+
 async def test_where_every_image_is_bad_the_request_fails_like_the_first(stage: Stage) -> None:
     coordinator, _ = await on(stage, "one")
 
