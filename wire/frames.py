@@ -19,12 +19,17 @@ from wire.tensor import Buffer
 
 PROTOCOL_VERSION = 1
 MAGIC = b"DM"
+#: What an HTTP connection is upgraded to before the first frame of a link.
+UPGRADE_TOKEN: str = f"demitasse/{PROTOCOL_VERSION}"
 HEADER = struct.Struct("<2sBBIQQ")
 
 #: The largest head seen is a batch result: some 100 bytes an example beside the answers.
 MAX_HEAD_BYTES = 64 * 2**20
 #: Sixty-four photos of 4 megapixels as raw pixels; links lower it to what a model can take.
 MAX_BODY_BYTES = 1024 * 2**20
+#: What a host takes in one frame: the half of the memory it shares with a worker that holds
+#: inputs. It ends a connection on which more is announced, and all that is in flight there.
+MAX_EXAMPLE_BYTES: int = 256 * 2**20
 
 #: Frames up to this size are joined into one buffer: below it a copy is
 #: cheaper than one more entry for writev (aiohttp draws the same line at 64 KiB).

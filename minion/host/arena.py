@@ -10,10 +10,12 @@ import mmap
 import os
 
 from wire.area import Area, halves
+from wire.frames import MAX_EXAMPLE_BYTES
 
-#: Of address space; a batch of 64 photos of 1024 x 1024 is 192 MiB.
-ARENA_BYTES = 2 * 256 * 2**20
-MAX_BATCH_BYTES = ARENA_BYTES // 2
+#: One example fits alone, whatever a link takes; 64 photos of 1024 x 1024 are 192 MiB.
+MAX_BATCH_BYTES = MAX_EXAMPLE_BYTES
+#: Of address space.
+ARENA_BYTES = 2 * MAX_BATCH_BYTES
 
 
 class Arena:

@@ -13,10 +13,9 @@ import logging
 from collections.abc import Callable
 from typing import cast
 
-from minion.host.arena import MAX_BATCH_BYTES
 from minion.host.lane import Answered, Example, Lane, Outcome, Refused
 from wire.errors import WireError
-from wire.frames import FrameReader
+from wire.frames import MAX_EXAMPLE_BYTES, FrameReader
 from wire.messages import (
     Cancel,
     Drain,
@@ -36,7 +35,6 @@ from wire.tensor import Buffer
 
 log = logging.getLogger("demitasse.host.link")
 
-UPGRADE_TOKEN = "demitasse/1"
 #: Room is pushed at most this often when other coordinators' examples come and go.
 STATUS_INTERVAL_SECONDS = 0.02
 #: A learned cost that moved by less is not worth a message.
@@ -64,7 +62,7 @@ class HostLink(asyncio.Protocol):
         self._ready = ready
         self._links = links
         self._on_lost = on_lost
-        self._reader = FrameReader(max_body_bytes=MAX_BATCH_BYTES)
+        self._reader = FrameReader(max_body_bytes=MAX_EXAMPLE_BYTES)
         self._greeted = False
         self._transport: asyncio.Transport | None = None
         self._examples: dict[int, Example] = {}

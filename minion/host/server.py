@@ -17,11 +17,12 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from minion.host.lane import Failed, Lane, Outcome, Refused
-from minion.host.link import UPGRADE_TOKEN, HostLink, Links
+from minion.host.link import HostLink, Links
 from minion.host.metrics import host_metrics
 from minion.host.spec import ServiceSpec
 from wire.answers import unpack_answer
 from wire.errors import Code, WireError
+from wire.frames import UPGRADE_TOKEN
 from wire.messages import Ready, Tuning, checked_parameters
 from wire.tensor import DTYPES, Tensor
 

@@ -8,10 +8,16 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from minion.host.arena import MAX_BATCH_BYTES
 from tests.wire.golden import MESSAGES, golden
 from wire.errors import Code
-from wire.frames import HEADER, MAX_BODY_BYTES, MAX_HEAD_BYTES
+from wire.frames import (
+    HEADER,
+    MAX_BODY_BYTES,
+    MAX_EXAMPLE_BYTES,
+    MAX_HEAD_BYTES,
+    PROTOCOL_VERSION,
+    UPGRADE_TOKEN,
+)
 from wire.messages import MAX_PARAMETER_DEPTH, Kind
 from wire.tensor import DTYPES
 
@@ -55,5 +61,10 @@ def test_limits_are_those_of_the_code() -> None:
         f"| a coordinator, a worker | {MAX_HEAD_BYTES >> 20} MiB | {MAX_BODY_BYTES >> 30} GiB |"
         in (TEXT)
     )
-    assert f"| {MAX_BATCH_BYTES >> 20} MiB |" in TEXT
+    assert f"| {MAX_EXAMPLE_BYTES >> 20} MiB |" in TEXT
     assert f"at most {MAX_PARAMETER_DEPTH} deep" in TEXT
+
+
+def test_the_upgrade_is_named_with_the_version_that_frames_carry() -> None:
+    assert UPGRADE_TOKEN == f"demitasse/{PROTOCOL_VERSION}"
+    assert TEXT.count(f"Upgrade: {UPGRADE_TOKEN}\n") == 2
