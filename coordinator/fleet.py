@@ -248,11 +248,7 @@ class Fleet:
             raise _not_serving(model, version)
         roomiest = ready[0] if len(ready) == 1 else max(ready, key=lambda replica: replica.room)
         if roomiest.room <= 0:
-            limit = roomiest.room + roomiest.occupied
-            raise QueueFull(
-                f"{model} {version} has {limit} examples queued or running, which is its limit",
-                retry_after=roomiest.seconds_per_example or None,
-            )
+            raise _queue_full(roomiest)
         return Ticket(roomiest)
 
     def ready(self, model: str, version: str) -> bool:
@@ -276,6 +272,17 @@ async def _apply(link: Link, tuning: Tuning) -> None:
     with contextlib.suppress(NotServing, TimeoutError):
         async with asyncio.timeout(TUNE_TIMEOUT_SECONDS):
             await link.tune(tuning)
+
+
+def _queue_full(replica: Replica) -> QueueFull:
+    """There is room when as many have left as are there above the limit, and one more: the
+    limit may have been lowered."""
+    place, occupied, room = replica.place, replica.occupied, replica.room
+    return QueueFull(
+        f"{place.model} {place.version} has {occupied} examples queued or running, "
+        f"its limit is {occupied + room}",
+        retry_after=replica.seconds_per_example * (1 - room) or None,
+    )
 
 
 def _not_serving(model: str, version: str) -> NotServing:

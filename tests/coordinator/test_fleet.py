@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import numpy as np
@@ -37,7 +38,7 @@ async def test_a_ticket_is_a_place_until_it_is_closed(stage: Stage) -> None:
     fleet = await fleet_of(stage, await stage.host("gate", queue_limit=2))
 
     first, second = fleet.reserve("gate", "1.0.0"), fleet.reserve("gate", "1.0.0")
-    with pytest.raises(QueueFull, match="has 2 examples"):
+    with pytest.raises(QueueFull, match="has 2 examples queued or running, its limit is 2"):
         fleet.reserve("gate", "1.0.0")
     first.close()
     first.close()
@@ -49,6 +50,25 @@ async def test_a_ticket_is_a_place_until_it_is_closed(stage: Stage) -> None:
     third.close()
     (replica,) = fleet.all()
     assert (replica.taken, replica.room) == (0, 2)
+
+
+async def test_above_a_lowered_limit_the_wait_is_until_enough_have_left(stage: Stage) -> None:
+    stage.publish("gate")
+    fleet = await fleet_of(stage, await stage.host("gate", queue_limit=4))
+    (replica,) = fleet.all()
+    with fleet.reserve("gate", "1.0.0") as ticket:
+        await ticket.predict(x(1), {}, soon())  # from now on it is known how long one takes
+    await eventually(lambda: replica.seconds_per_example, "the host has told how long one takes")
+
+    with contextlib.ExitStack() as places:
+        for _ in range(4):
+            places.enter_context(fleet.reserve("gate", "1.0.0"))
+        await fleet.tune("gate", "1.0.0", Tuning(2, 1, 0.0, 1))
+        await eventually(lambda: replica.room < 0, "the host has told its new limit")
+        with pytest.raises(QueueFull, match=r"has 4 examples .* its limit is 2") as refused:
+            fleet.reserve("gate", "1.0.0")
+
+    assert refused.value.retry_after == 3 * replica.seconds_per_example
 
 
 async def test_a_version_without_a_replica_is_not_serving_and_says_when_to_return() -> None:
