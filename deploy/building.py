@@ -62,7 +62,7 @@ async def build(
     Raises:
         NotBuilt: the text ends with the end of the installer's log.
     """
-    words = [sys.executable, "-m", "deploy.building", str(root)]
+    words = [sys.executable, "-P", "-m", "deploy.building", str(root)]
     words += ["--python", python] if python else []
     words += ["--requirements", str(requirements)] if requirements else []
     try:

@@ -19,7 +19,7 @@ class Front:
         self.detail = ""
         self._changed = changed
         self._child = Child(
-            lambda starts: [sys.executable, "-m", "coordinator", "--die-with-parent"],
+            lambda starts: [sys.executable, "-P", "-m", "coordinator", "--die-with-parent"],
             log=log,
             environment=environment,
             on_start=lambda starts, pid: self._set_state("running"),

@@ -51,7 +51,7 @@ def make(
         BuildFailed: names the step.
     """
     steps = Steps(directory.parent, log_path, _variables(spec.options), progress)
-    virtualenv = [sys.executable, "-m", "virtualenv", "--no-periodic-update"]
+    virtualenv = [sys.executable, "-P", "-m", "virtualenv", "--no-periodic-update"]
     steps.run(
         f"making an environment for Python {spec.interpreter.version}",
         [*virtualenv, "--python", str(spec.interpreter.path), str(directory)],
@@ -75,7 +75,7 @@ def site_packages(directory: Path) -> Path:
 def _installer(python: str, uv: Path | None) -> list[str]:
     if uv is not None:
         return [str(uv), "pip", "install", "--python", python]
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    pip = [python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
     return [*pip, "install", "--no-compile", "--progress-bar", "off"]
 
 

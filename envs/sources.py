@@ -43,7 +43,7 @@ def pip_options() -> InstallOptions:
 
 def _pip_settings() -> dict[str, str]:
     """Setting -> value, from `pip config list`: variables over [install] over [global]."""
-    command = [sys.executable, "-m", "pip", "config", "list"]
+    command = [sys.executable, "-P", "-m", "pip", "config", "list"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:  # no pip beside us
         return _pip_variables()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,12 +34,15 @@ class Platform(NamedTuple):
         raise AssertionError(f"ended without saying {text!r}: {''.join(self.said)}")
 
 
-@pytest.fixture
-def platform(environment: dict[str, str]) -> Iterator[Platform]:
-    port, admin_port = free_ports(2)
-    ports = ["--port", str(port), "--admin-port", str(admin_port)]
+@contextmanager
+def started(
+    environment: dict[str, str], port: int, admin_port: int, folder: Path | None = None
+) -> Iterator[Platform]:
+    """The command as users have it, in the folder that they are in."""
+    command = Path(sys.executable).with_name("demitasse")
     with subprocess.Popen(
-        [sys.executable, "-m", "demitasse", "up", *ports],
+        [command, "up", "--port", str(port), "--admin-port", str(admin_port)],
+        cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -46,6 +50,12 @@ def platform(environment: dict[str, str]) -> Iterator[Platform]:
     ) as process:
         yield Platform(process, f"http://127.0.0.1:{port}", [])
         process.kill()
+
+
+@pytest.fixture
+def platform(environment: dict[str, str]) -> Iterator[Platform]:
+    with started(environment, *free_ports(2)) as platform:
+        yield platform
 
 
 def test_up_says_when_the_api_answers_and_ends_with_0_when_told_to_stop(
@@ -58,6 +68,21 @@ def test_up_says_when_the_api_answers_and_ends_with_0_when_told_to_stop(
     platform.until("stopped")
 
     assert platform.process.wait(timeout=30) == 0
+
+
+def test_nothing_is_imported_from_the_folder_that_up_is_started_in(
+    environment: dict[str, str], demitasse: Command, noop: Path, tmp_path: Path
+) -> None:
+    demitasse("publish", noop)
+    folder = tmp_path / "of an author"
+    folder.mkdir()
+    for name in ("storage", "envs", "wire", "deploy", "minion", "coordinator", "virtualenv", "pip"):
+        (folder / f"{name}.py").write_text("open(__file__ + '.imported', 'w')\nraise SystemExit")
+
+    with started(environment, *free_ports(2), folder) as platform:
+        platform.until("ready: 1 model")
+
+        assert not list(folder.glob("*.imported"))
 
 
 def test_up_on_a_pipe_is_one_line_per_state(platform: Platform) -> None:
