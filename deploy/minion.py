@@ -147,8 +147,8 @@ class Minion:
         file = site.run_folder / f"{self.id}.json"
         write_spec(msgspec.structs.replace(spec, epoch=self._first_epoch + starts), file)
         return [
-            sys.executable, "-m", "minion.host", "--spec", str(file),
-            "--address", self.address, "--die-with-parent",
+            sys.executable, "-P", "-m", "minion.host", "--spec", str(file),
+            "--address", self.address, "--parent-pid", str(os.getpid()),
             "--grace", str(site.settings.drain_grace),
         ]  # fmt: skip
 

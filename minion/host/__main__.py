@@ -27,9 +27,12 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def main() -> int:
     arguments = _arguments()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    if arguments.die_with_parent and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    logging.basicConfig(
+        level=arguments.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    if arguments.parent_pid is not None and not _die_with(arguments.parent_pid):
+        return 1
     try:
         spec = read_spec(arguments.spec)
     except (OSError, msgspec.MsgspecError) as error:
@@ -46,8 +49,19 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--address", required=True, help="unix:/path or tcp:host:port")
     parser.add_argument("--grace", type=float, default=10.0, help="seconds to drain")
-    parser.add_argument("--die-with-parent", action="store_true", help="end when the parent does")
+    parser.add_argument("--parent-pid", type=int, help="end when this process does, the parent")
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info"
+    )
     return parser.parse_args()
+
+
+def _die_with(parent: int) -> bool:
+    """Whether the parent lives; from now on, this process does not outlive it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # In this order: of a parent that died before the call above, nobody is told.
+    return os.getppid() == parent
 
 
 async def _serve(spec: ServiceSpec, address: str, grace_seconds: float) -> None:

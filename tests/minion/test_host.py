@@ -283,7 +283,7 @@ async def process(
     socket = folder / "host.sock"
     host = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "minion.host", "--spec", str(folder / "spec.json")),
-        *("--address", f"unix:{socket}", "--die-with-parent", *flags),
+        *("--address", f"unix:{socket}", "--parent-pid", str(os.getpid()), *flags),
         cwd=Path(__file__).parents[2],
     )
     try:
@@ -338,6 +338,33 @@ async def test_an_idle_host_ends_at_once_on_the_real_clock(tmp_path: Path) -> No
 
         # Connections that are only kept alive are not waited for: that would take a second.
         assert asyncio.get_running_loop().time() - started < 0.8
+
+
+async def test_a_host_whose_parent_is_gone_already_does_not_start(tmp_path: Path) -> None:
+    write_spec(service("Echo"), tmp_path / "spec.json")
+    grandparent = str(os.getppid())  # who is not the parent, as after its death
+    host = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "minion.host", "--spec", str(tmp_path / "spec.json")),
+        *("--address", f"unix:{tmp_path / 'host.sock'}", "--parent-pid", grandparent),
+        cwd=Path(__file__).parents[2],
+    )
+
+    assert await asyncio.wait_for(host.wait(), DEADLINE_SECONDS) == 1
+    assert not (tmp_path / "host.sock").exists()
+
+
+@pytest.mark.parametrize(("level", "told"), [("warning", True), ("error", False)])
+async def test_a_host_logs_what_its_level_says(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], level: str, told: bool
+) -> None:
+    async with process(tmp_path, service("WillNotLoad"), "--log-level", level) as (_, client):
+
+        async def failed() -> bool:
+            return (await status(client))["last_failure"] is not None
+
+        await eventually(failed, "the worker has ended")
+
+    assert ("WARNING demitasse.host.workers" in capfd.readouterr().err) == told
 
 
 async def test_a_spec_that_makes_no_sense_is_named_at_start(tmp_path: Path) -> None:

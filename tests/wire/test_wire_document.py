@@ -66,5 +66,5 @@ def test_limits_are_those_of_the_code() -> None:
 
 
 def test_the_upgrade_is_named_with_the_version_that_frames_carry() -> None:
-    assert UPGRADE_TOKEN == f"demitasse/{PROTOCOL_VERSION}"
+    assert f"demitasse/{PROTOCOL_VERSION}" == UPGRADE_TOKEN
     assert TEXT.count(f"Upgrade: {UPGRADE_TOKEN}\n") == 2
