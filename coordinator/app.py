@@ -97,6 +97,7 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
     _introduce(app, rooms)
     app[LIMITS] = PayloadLimits(
         max_body_bytes=settings.max_body_bytes,
+        max_json_bytes=settings.max_json_bytes,
         max_image_bytes=settings.max_image_bytes,
         max_images=settings.max_images,
         max_parts=settings.max_parts,

@@ -67,6 +67,14 @@ class Settings:
     max_body_bytes: Annotated[
         int, About("The largest request body that is accepted.", unit="bytes", least=1)
     ] = 64 * MIB
+    max_json_bytes: Annotated[
+        int,
+        About(
+            "The largest body of `/infer` with numbers one by one: JSON, or lists in MessagePack.",
+            unit="bytes",
+            least=1,
+        ),
+    ] = 2 * MIB
     max_images: Annotated[int, About("The most images in one request.", least=1)] = 32
     max_image_pixels: Annotated[
         int,

@@ -33,6 +33,8 @@ class PayloadLimits:
     """How much of a body is accepted; the values come from the configuration."""
 
     max_body_bytes: int
+    max_json_bytes: int
+    """Of a body in which a tensor's numbers stand one by one."""
     max_image_bytes: int
     max_images: int
     max_parts: int

@@ -14,7 +14,12 @@ from coordinator.http.body import SERVER_OPTIONS, PayloadLimits, defer_continue
 from coordinator.http.middleware import problems
 
 LIMITS = PayloadLimits(
-    max_body_bytes=4096, max_image_bytes=1024, max_images=3, max_parts=4, body_timeout=30.0
+    max_body_bytes=4096,
+    max_json_bytes=2048,
+    max_image_bytes=1024,
+    max_images=3,
+    max_parts=4,
+    body_timeout=30.0,
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -333,6 +333,45 @@ async def test_a_raw_tensor_of_another_size_is_refused(spec, size):
     assert (reply.status, reply.json()["code"]) == (422, "input-mismatch")
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (json.dumps({"inputs": {"x": [0.25] * 500}}).encode(), "application/json"),
+        (msgpack.packb({"inputs": {"x": [0.25] * 250}}), MSGPACK),
+        (
+            msgpack.packb({"inputs": {"x": {"dtype": "uint8", "shape": [3], "data": [1] * 2048}}}),
+            MSGPACK,
+        ),
+        (msgpack.packb({"inputs": {}, "parameters": {"p": [1] * 2048}}), MSGPACK),
+    ],
+    ids=["json", "msgpack", "data", "parameters"],
+)
+async def test_many_numbers_one_by_one_are_refused_and_the_binary_forms_named(body, content_type):
+    reply = await refused_example(body, content_type, {"x": TensorSpec("float32", (-1,))})
+
+    assert (reply.status, reply.json()["code"]) == (413, "payload-too-large")
+    assert "application/octet-stream" in reply.json()["detail"]
+    assert "application/msgpack" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("content_type", [BYTES, MSGPACK])
+async def test_a_large_tensor_comes_as_binary(content_type):
+    data = bytes(3000)
+    tensor = {"dtype": "uint8", "shape": [3000], "data": data}
+    packed = msgpack.packb({"inputs": {"x": tensor}, "parameters": {"p": 1}})
+    body = data if content_type == BYTES else packed
+
+    example = await example_of(body, content_type, {"x": TensorSpec("uint8", (-1,))})
+
+    assert bytes(example.inputs["x"].data) == data
+
+
+async def test_a_large_body_that_is_no_msgpack_is_refused_as_such():
+    reply = await refused_example(b"\x81\xa6inputs\x81\xa1x\xc1" + bytes(3000), MSGPACK)
+
+    assert (reply.status, reply.json()["code"]) == (400, "invalid-msgpack")
+
+
 async def test_two_photos_for_one_model_are_refused():
     body = form(('name="image"', b"1"), ('name="image"', b"2"))
 
