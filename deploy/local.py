@@ -155,8 +155,7 @@ class LocalDeployment:
                 "stop that one, or choose another --home"
             ) from None
         try:
-            forget_status(self.settings.home)
-            for left in self._sockets.glob("*.sock"):
+            for left in (*self._sockets.glob("*.sock"), *self.run_folder.glob("*.json")):
                 left.unlink()
             yield
         finally:

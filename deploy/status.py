@@ -69,6 +69,21 @@ def read_status(home: Path) -> Status:
     return msgspec.json.decode(written, type=Status) if _held(folder / LOCK_FILE) else NOTHING
 
 
+def interpreters_in_use(home: Path) -> list[Path]:
+    """Those of the hosts that a running supervisor has started; none when none is alive."""
+    folder = home / "run"
+    if not read_status(home).running:
+        return []
+    specs = [path for path in folder.glob("*.json") if path.name != STATUS_FILE]
+    return [Path(msgspec.json.decode(path.read_bytes(), type=_Started).python) for path in specs]
+
+
+class _Started(msgspec.Struct):
+    """Of a host's spec, what concerns us: another release may have written it."""
+
+    python: str
+
+
 def _held(path: Path) -> bool:
     try:
         with FileLock(path, timeout=0):

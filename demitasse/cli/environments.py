@@ -40,7 +40,8 @@ def list_environments(home: Home = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def prune(home: Home = None) -> None:
-    """Remove environments that no served version needs. One that is missed is built again."""
+    """Remove environments that nothing runs in and no served version needs."""
+    from deploy.status import interpreters_in_use
     from envs.builder import EnvironmentStore
 
     settings = load_settings(home=home)
@@ -49,11 +50,14 @@ def prune(home: Home = None) -> None:
         for fingerprint, versions in _users(settings).items()
         if any(version.serving for version in versions)
     }
+    # What a version needs follows from this shell's settings for pip; the platform that runs
+    # may have been started with others. An interpreter is ENVIRONMENT/bin/python.
+    keep |= {python.parent.parent.name for python in interpreters_in_use(settings.home)}
     removed = EnvironmentStore(settings.home / "envs").prune(keep)
     for info in removed:
         say(f"removed {info.fingerprint}: {size(info.size_bytes)}, {_listed(info)}")
     if not removed:
-        remark("every environment is needed by a version that is served")
+        remark("every environment is in use, or needed by a version that is served")
 
 
 def _users(settings: Settings) -> dict[str, list[Version]]:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, raise_version
+from filelock import FileLock
+
+from deploy.status import LOCK_FILE, Status, write_status
 
 
 @pytest.fixture
@@ -105,6 +108,31 @@ def test_no_environments_are_an_empty_list(demitasse: Command) -> None:
     done = demitasse("env", "list", "--json")
 
     assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+
+def test_prune_keeps_what_a_running_platform_uses(demitasse: Command, home: Path) -> None:
+    for name in ("used", "unused"):
+        (home / "envs" / name).mkdir(parents=True)
+    write_status(home, Status(True, None, None, []))
+    spec = {"model": "noop", "python": str(home / "envs" / "used" / "bin" / "python")}
+    (home / "run" / "noop-1.0.0-0.json").write_text(json.dumps(spec))
+
+    with FileLock(home / "run" / LOCK_FILE):
+        done = demitasse("env", "prune")
+
+    assert done.returncode == 0
+    assert [path.name for path in (home / "envs").glob("*/")] == ["used"]
+
+
+def test_prune_removes_what_a_dead_platform_used(demitasse: Command, home: Path) -> None:
+    (home / "envs" / "used").mkdir(parents=True)
+    write_status(home, Status(True, None, None, []))
+    spec = {"python": str(home / "envs" / "used" / "bin" / "python")}
+    (home / "run" / "noop-1.0.0-0.json").write_text(json.dumps(spec))
+
+    demitasse("env", "prune")
+
+    assert not list((home / "envs").glob("*/"))
 
 
 def test_a_platform_that_does_not_run_is_said_with_its_address(
