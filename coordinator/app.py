@@ -16,7 +16,7 @@ from aiohttp import web
 
 from coordinator.analysis import Analysis
 from coordinator.config import Settings
-from coordinator.directory import Directory
+from coordinator.directory import Directory, Places
 from coordinator.fleet import Fleet, Place
 from coordinator.http import admin, native, openapi
 from coordinator.http.body import SERVER_OPTIONS, PayloadLimits
@@ -25,7 +25,7 @@ from coordinator.http.keys import LIMITS, TIMEOUTS
 from coordinator.http.middleware import counted, problems
 from model_registry.artifacts import ArtifactStore
 from model_registry.catalog import Catalog
-from model_registry.leases import Leases
+from model_registry.leases import Leases, Replica
 from model_registry.snapshot import Snapshot
 from storage.engine import open_engine
 
@@ -40,11 +40,12 @@ class StoredRegistry:
     def snapshot(self) -> Snapshot:
         return self._catalog.snapshot()
 
-    def places(self) -> list[Place]:
-        return [
-            Place(each.id, each.model, each.version, each.address, each.epoch)
-            for each in self._leases.alive()
-        ]
+    def places(self) -> Places:
+        return Places(*([_place(each) for each in replicas] for replicas in self._leases.listed()))
+
+
+def _place(replica: Replica) -> Place:
+    return Place(replica.id, replica.model, replica.version, replica.address, replica.epoch)
 
 
 class Rooms(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from coordinator.fleet import Fleet, Place
 from model_registry.snapshot import ModelEntry, Snapshot
@@ -18,12 +18,20 @@ from wire.messages import Tuning
 log = logging.getLogger("demitasse.coordinator.directory")
 
 
+class Places(NamedTuple):
+    """Where the registry says that minions are."""
+
+    alive: list[Place]
+    lapsed: list[Place]
+    """Those whose lease has ended, and that were not taken off the list."""
+
+
 class Registry(Protocol):
     """The part of the model registry that a coordinator reads. Called in a thread."""
 
     def snapshot(self) -> Snapshot: ...
 
-    def places(self) -> list[Place]: ...
+    def places(self) -> Places: ...
 
 
 class Directory:
@@ -34,7 +42,7 @@ class Directory:
         self._fleet = fleet
         self._interval = poll_interval_seconds
         self._refreshing = asyncio.Lock()
-        self._places: list[Place] = []
+        self._places = Places([], [])
         self._snapshot: Snapshot | None = None
 
     def current(self) -> Snapshot:
@@ -47,9 +55,9 @@ class Directory:
         async with self._refreshing:
             snapshot = await asyncio.to_thread(self._registry.snapshot)
             places = await asyncio.to_thread(self._registry.places)
-            if places != self._places:
+            if places != self._places or places.lapsed:
                 self._places = places
-                self._fleet.update(places)
+                self._fleet.update(places.alive, places.lapsed)
             self._snapshot = snapshot
             for entry in snapshot.models.values():
                 await self._tune(entry)

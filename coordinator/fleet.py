@@ -71,6 +71,12 @@ class Replica:
         return link.status.ready and not link.status.draining
 
     @property
+    def lives(self) -> bool:
+        """Whether the link proves it. Over TCP it does not: a machine that lost its power
+        hangs up on nobody. On this machine the kernel does, for whoever dies."""
+        return self._link is not None and self.place.address.startswith("unix:")
+
+    @property
     def occupied(self) -> int:
         """Examples there, or on their way there, as far as this coordinator can know."""
         status = self._link.status if self._link is not None else None
@@ -215,9 +221,18 @@ class Fleet:
         self._replicas: dict[str, Replica] = {}
         self._by_version: dict[tuple[str, str], list[Replica]] = {}
 
-    def update(self, places: Iterable[Place]) -> None:
-        """From now on, these are the replicas. Those that stay keep their links."""
+    def update(self, places: Iterable[Place], lapsed: Iterable[Place] = ()) -> None:
+        """From now on, these are the replicas. Those that stay keep their links.
+
+        Args:
+            lapsed: places whose lease has ended. Where a link shows that the host lives, it
+                is whoever renews leases that is stuck, and the replica stays.
+        """
         wanted = {place.id: place for place in places}
+        for place in lapsed:
+            replica = self._replicas.get(place.id)
+            if replica is not None and replica.place == place and replica.lives:
+                wanted[place.id] = place
         for id, replica in list(self._replicas.items()):
             if wanted.get(id) != replica.place:
                 del self._replicas[id]

@@ -1,9 +1,10 @@
 """Which minions are alive.
 
-A host puts itself in when it listens, renews its lease while it lives, and
-drops it when it leaves; one that died stays until its lease ends. Addresses
-only: whether a minion is ready or busy it says itself, over its link. Called by
-whoever starts hosts, and by the coordinators' fleets.
+A host is put in when it listens, its lease renewed while it lives, and dropped
+when it leaves. A lease that nobody renews lapses: the host died, or whoever
+renews does not get to it. Addresses only: whether a minion is ready or busy it
+says itself, over its link. Called by whoever starts hosts, and by the
+coordinators' fleets.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from model_registry.revision import grow
 from storage.engine import reading, writing
 from storage.tables import replicas
+
+#: How long a lease that lapsed is still told of; then nobody will come back for it.
+FORGOTTEN_AFTER_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,13 @@ class Replica:
     pid: int
 
 
+class Listed(NamedTuple):
+    """What was put in and not dropped, each by id."""
+
+    alive: list[Replica]
+    lapsed: list[Replica]
+
+
 class Leases:
     """Replicas with the time until which each counts as alive.
 
@@ -47,8 +59,8 @@ class Leases:
         """Count the replica as alive for `ttl` seconds, in place of an earlier one of its id."""
         now = self._clock()
         with writing(self._engine) as connection:
-            gone = (replicas.c.expires_at <= now) | (replicas.c.id == replica.id)
-            connection.execute(delete(replicas).where(gone))
+            forgotten = replicas.c.expires_at <= now - FORGOTTEN_AFTER_SECONDS
+            connection.execute(delete(replicas).where(forgotten | (replicas.c.id == replica.id)))
             connection.execute(insert(replicas).values(**asdict(replica), expires_at=now + ttl))
             grow(connection)
 
@@ -74,10 +86,17 @@ class Leases:
 
     def alive(self) -> list[Replica]:
         """Those whose lease has not ended, by id."""
+        return self.listed().alive
+
+    def listed(self) -> Listed:
+        """Those whose lease has not ended, and those whose lease has."""
         columns = [replicas.c[field.name] for field in fields(Replica)]
-        query = select(*columns).where(replicas.c.expires_at > self._clock()).order_by("id")
+        query = select(replicas.c.expires_at, *columns).order_by("id")
+        now, listed = self._clock(), Listed([], [])
         with reading(self._engine) as connection:
-            return [Replica(**row) for row in connection.execute(query).mappings()]
+            for expires_at, *values in connection.execute(query):
+                (listed.alive if expires_at > now else listed.lapsed).append(Replica(*values))
+        return listed
 
 
 def _alive(connection: Connection, now: float) -> set[str]:

@@ -243,11 +243,11 @@ class Stage:
             predict_timeout_seconds=0.2,
         )
 
-    def list(self, host: Host, *, epoch: int = 1) -> None:
-        """Enters a host into the registry."""
+    def list(self, host: Host, *, epoch: int = 1, ttl: float = 60.0) -> None:
+        """Enters a host into the registry; with `ttl` 0 its lease has ended already."""
         place = host.place
         self.leases.put(
-            Lease(place.id, place.model, place.version, place.address, epoch, os.getpid()), ttl=60
+            Lease(place.id, place.model, place.version, place.address, epoch, os.getpid()), ttl=ttl
         )
 
     async def _start(self, spec: ServiceSpec) -> Host:

@@ -9,8 +9,8 @@ import pytest
 from stage import Stage, eventually
 
 from coordinator.app import StoredRegistry
-from coordinator.directory import Directory
-from coordinator.fleet import Fleet, Place
+from coordinator.directory import Directory, Places
+from coordinator.fleet import Fleet
 from model_registry.settings import SettingsChange
 from model_registry.snapshot import Snapshot
 
@@ -29,7 +29,7 @@ class Flaky:
             raise OSError("the disk is gone")
         return self._stored.snapshot()
 
-    def places(self) -> list[Place]:
+    def places(self) -> Places:
         return self._stored.places()
 
 
@@ -99,3 +99,19 @@ async def test_a_replica_that_left_the_registry_gets_no_more_work(stage: Stage) 
         await directory.refresh()
 
         assert not fleet.ready("gate", "1.0.0")
+
+
+async def test_a_replica_whose_lease_lapsed_stays_until_its_link_is_lost(stage: Stage) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate")
+    async with directory_of(stage) as (directory, fleet, _):
+        await eventually(lambda: fleet.ready("gate", "1.0.0"), "it is connected")
+
+        stage.list(host, ttl=0)
+        await directory.refresh()
+        assert fleet.ready("gate", "1.0.0")
+
+        await host.stop()
+        await eventually(lambda: not fleet.ready("gate", "1.0.0"), "the link is lost")
+        await directory.refresh()
+        assert not fleet.all()

@@ -185,6 +185,32 @@ async def test_an_update_with_the_same_places_keeps_the_links(stage: Stage) -> N
     assert list(host.links) == before
 
 
+async def test_a_lapsed_lease_cuts_nobody_off_whose_link_is_open(stage: Stage) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate")
+    fleet = await fleet_of(stage, host)
+    before = list(host.links)
+
+    fleet.update([], lapsed=[host.place])
+
+    assert list(host.links) == before
+    with fleet.reserve("gate", "1.0.0") as ticket:
+        await ticket.predict(x(1), {}, soon())
+
+
+async def test_a_lapsed_lease_without_a_link_is_no_replica(stage: Stage) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate")
+    fleet = await fleet_of(stage, host)
+    stranger = host.place._replace(id="gate-1.0.0-9")
+    await host.stop()
+    await eventually(lambda: not fleet.ready("gate", "1.0.0"), "the link is lost")
+
+    fleet.update([], lapsed=[host.place, stranger])
+
+    assert not fleet.all()
+
+
 async def test_a_host_of_another_version_at_the_address_gets_no_work(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:

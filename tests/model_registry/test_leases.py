@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from model_registry.catalog import Catalog
-from model_registry.leases import Leases, Replica
+from model_registry.leases import FORGOTTEN_AFTER_SECONDS, Leases, Replica
 
 ONE = Replica("echo-1.0.0-0", "echo", "1.0.0", "unix:/run/echo.sock", epoch=1, pid=101)
 TWO = Replica("echo-1.0.0-1", "echo", "1.0.0", "tcp:10.0.0.2:9000", epoch=1, pid=102)
@@ -54,6 +54,24 @@ def test_a_lease_that_ended_is_not_renewed_and_its_holder_is_told(leases: Leases
 
     assert leases.renew([ONE.id, TWO.id, "never-put"], ttl=5) == {ONE.id, "never-put"}
     assert leases.alive() == [TWO]
+
+
+def test_a_lease_that_lapsed_is_told_of_until_it_is_dropped(leases: Leases, clock: Clock):
+    leases.put(ONE, ttl=5)
+    clock.now += 5
+    leases.put(TWO, ttl=5)
+
+    assert leases.listed() == ([TWO], [ONE])
+    leases.drop([ONE.id])
+    assert leases.listed() == ([TWO], [])
+
+
+def test_a_lease_that_lapsed_long_ago_is_forgotten(leases: Leases, clock: Clock):
+    leases.put(ONE, ttl=5)
+    clock.now += 5 + FORGOTTEN_AFTER_SECONDS
+    leases.put(TWO, ttl=5)
+
+    assert leases.listed() == ([TWO], [])
 
 
 def test_a_replica_that_starts_again_takes_the_place_of_the_one_before(leases: Leases):
