@@ -23,12 +23,20 @@ from photos import (
 )
 from PIL import Image
 
-from preprocess.decode import DAMAGED, EMPTY, FORMAT_UNSUPPORTED, TOO_LARGE, decode_image
+from preprocess.decode import (
+    DAMAGED,
+    EMPTY,
+    FORMAT_UNSUPPORTED,
+    MAX_SCANS,
+    TOO_COSTLY,
+    TOO_LARGE,
+    decode_image,
+)
 from preprocess.decode import DecodeError as Refused
 from preprocess.transforms import Resize, Transform, render
 
 MAX_PIXELS = 1_000_000
-OUTCOMES = {"rendered", DAMAGED, EMPTY, FORMAT_UNSUPPORTED, TOO_LARGE}
+OUTCOMES = {"rendered", DAMAGED, EMPTY, FORMAT_UNSUPPORTED, TOO_COSTLY, TOO_LARGE}
 WANTED = [Transform(24, 32, resize) for resize in Resize]
 
 
@@ -121,6 +129,40 @@ def test_a_gif_whose_first_frame_is_larger_than_its_screen_is_refused_by_the_fra
     data[descriptor + 5 : descriptor + 9] = b"\xff\xff\xff\xff"
 
     assert refusal(bytes(data)).code == "image-too-large"
+
+
+PROGRESSIVE = encoded(Image.new("RGB", (64, 48), "grey"), "JPEG", progressive=True)
+SCANS = PROGRESSIVE.count(b"\xff\xda")
+LAST_SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
+
+
+def with_scans(count: int, start: bytes = LAST_SCAN) -> bytes:
+    return PROGRESSIVE[:-2] + start * (count - SCANS) + PROGRESSIVE[-2:]
+
+
+def test_a_jpeg_of_scans_without_end_is_called_too_costly():
+    assert answered(with_scans(MAX_SCANS)) == "rendered"
+    assert refusal(with_scans(MAX_SCANS + 1)).code == "image-too-costly"
+
+
+def test_scans_behind_fill_bytes_and_restarts_count_as_well():
+    padded = b"\xff\xd0\xff\xff" + LAST_SCAN
+
+    assert refusal(with_scans(MAX_SCANS + 1, padded)).code == "image-too-costly"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(PROGRESSIVE + b"\xff\xda" * 1000, id="a video behind the photo"),
+        pytest.param(
+            PROGRESSIVE[:2] + b"\xff\xe5\x07\xd2" + b"\xff\xda" * 1000 + PROGRESSIVE[2:],
+            id="metadata",
+        ),
+    ],
+)
+def test_bytes_that_only_look_like_scans_do_not_count(data):
+    assert answered(data) == "rendered"
 
 
 INFLATED = zlib.compress(bytes(50_000_000))
