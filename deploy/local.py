@@ -25,7 +25,7 @@ from coordinator.errors import DemitasseError
 from coordinator.router import resolve
 from deploy.building import build
 from deploy.front import Front
-from deploy.machine import DeploymentError, claim_port, socket_folder
+from deploy.machine import DeploymentError, address, claim_port, socket_folder
 from deploy.minion import Minion
 from deploy.services import decoder_service, model_service
 from deploy.status import (
@@ -102,13 +102,18 @@ class LocalDeployment:
             finally:
                 self._engine.dispose()
 
+    @property
+    def url(self) -> str:
+        """Of the public API; where any port will do it has one once `run` has begun."""
+        return f"http://{address(self.settings.host, self.settings.port)}"
+
     def processes(self) -> list[ProcessInfo]:
         """Every process, the supervisor first, workers behind their minion."""
-        url = f"{self.settings.host}:{self.settings.port}"
+        public = address(self.settings.host, self.settings.port)
         infos = [ProcessInfo("supervisor", None, None, os.getpid(), None, "running", self._trouble)]
         for front in self._fronts:
             infos.append(
-                ProcessInfo("coordinator", None, None, front.pid, url, front.state, front.detail)
+                ProcessInfo("coordinator", None, None, front.pid, public, front.state, front.detail)
             )
         for minion in self._minions.values():
             role = DECODER if minion.model == DECODER else "minion"
@@ -342,8 +347,8 @@ class LocalDeployment:
             settings.home,
             Status(
                 True,
-                f"http://{settings.host}:{settings.port}",
-                f"http://{settings.admin_host}:{settings.admin_port}",
+                self.url,
+                f"http://{address(settings.admin_host, settings.admin_port)}",
                 self.processes(),
             ),
         )

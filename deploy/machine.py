@@ -19,6 +19,11 @@ class DeploymentError(Exception):
     """Nothing was started; the text says why, where, and what to do."""
 
 
+def address(host: str, port: int) -> str:
+    """Of a listener, as it stands in a URL: a host with colons in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def claim_port(host: str, port: int, flag: str) -> socket.socket:
     """Holds a port for the processes that will share it, as long as the socket is open.
 
@@ -37,7 +42,7 @@ def claim_port(host: str, port: int, flag: str) -> socket.socket:
     except OSError as error:
         claim.close()
         raise DeploymentError(
-            f"{host}:{port} cannot be listened on: {error.strerror}; choose another {flag}"
+            f"{address(host, port)} cannot be listened on: {error.strerror}; choose another {flag}"
         ) from error
     return claim
 

@@ -71,9 +71,10 @@ def analyze(
 
 
 def _running_url(settings: Settings) -> str:
+    from deploy.machine import address
     from deploy.status import read_status
 
-    return read_status(settings.home).url or f"http://{settings.host}:{settings.port}"
+    return read_status(settings.home).url or f"http://{address(settings.host, settings.port)}"
 
 
 def _with_progress(one: Any, files: Sequence[Path]) -> Iterator[Outcome]:

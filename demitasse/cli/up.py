@@ -7,7 +7,7 @@ as a live table on a terminal, as one line per change elsewhere.
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 _PROBE_SECONDS = 0.1
 #: What shells say of a process that a signal ended.
 _SIGNAL_EXIT = 128
-#: What killing everything may take at most.
-_ABORT_SECONDS = 2.0
 
 
 def up(
@@ -73,7 +71,7 @@ async def _run(settings: Settings, models: list[str]) -> int:
     stop, abort = asyncio.Event(), asyncio.Event()
     ended_by = _stop_on_signals(stop, abort, screen)
     with screen:
-        probe = asyncio.create_task(_say_when_it_answers(settings, screen))
+        probe = asyncio.create_task(_say_when_it_answers(deployment, screen))
         try:
             await deployment.run(stop, abort)
         except DeploymentError as error:
@@ -96,9 +94,6 @@ def _stop_on_signals(stop: asyncio.Event, abort: asyncio.Event, screen: Screen) 
         received.append(number)
         if stop.is_set():
             abort.set()
-            # An environment that is being built cannot be interrupted, only left: it has
-            # no marker yet, and the next `up` builds it anew.
-            loop.call_later(_ABORT_SECONDS, os._exit, _SIGNAL_EXIT + number)
         else:
             screen.say("stopping: finishing what was begun; once more to end at once")
             stop.set()
@@ -108,18 +103,16 @@ def _stop_on_signals(stop: asyncio.Event, abort: asyncio.Event, screen: Screen) 
     return received
 
 
-async def _say_when_it_answers(settings: Settings, screen: Screen) -> None:
+async def _say_when_it_answers(deployment: LocalDeployment, screen: Screen) -> None:
     import httpx
 
-    url = f"http://{settings.host}:{settings.port}"
     async with httpx.AsyncClient(trust_env=False) as client:
         while True:
-            try:
-                if (await client.get(f"{url}/livez")).is_success:
+            with contextlib.suppress(httpx.HTTPError):
+                if (await client.get(f"{deployment.url}/livez")).is_success:
                     break
-            except httpx.HTTPError:
-                await asyncio.sleep(_PROBE_SECONDS)
-    screen.say(f"the API answers at {url}")
+            await asyncio.sleep(_PROBE_SECONDS)
+    screen.say(f"the API answers at {deployment.url}")
 
 
 class Screen(Protocol):

@@ -85,6 +85,24 @@ def test_nothing_is_imported_from_the_folder_that_up_is_started_in(
         assert not list(folder.glob("*.imported"))
 
 
+def test_up_on_any_free_port_says_which(environment: dict[str, str]) -> None:
+    with started(environment, port=0, admin_port=0) as platform:
+        url = platform.until("the API answers at").split()[-1]
+
+        assert not url.endswith(":0")
+        assert httpx.get(f"{url}/livez").is_success
+
+
+def test_a_second_signal_ends_everything_at_once(platform: Platform) -> None:
+    platform.until("the API answers at")
+
+    platform.process.send_signal(signal.SIGINT)
+    platform.until("once more to end at once")
+    platform.process.send_signal(signal.SIGINT)
+
+    assert platform.process.wait(timeout=30) in (0, 128 + signal.SIGINT)  # 0: it was quicker
+
+
 def test_up_on_a_pipe_is_one_line_per_state(platform: Platform) -> None:
     platform.until("no models are served yet; publish one")
 

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.machine import MAX_SOCKET_FOLDER, DeploymentError, claim_port, socket_folder
+from deploy.machine import (
+    MAX_SOCKET_FOLDER,
+    DeploymentError,
+    address,
+    claim_port,
+    socket_folder,
+)
 
 
 @pytest.fixture
@@ -28,6 +34,11 @@ def test_a_port_in_use_is_refused_with_the_option_that_chooses_another(listener:
 
     with pytest.raises(DeploymentError, match=rf"127\.0\.0\.1:{port}.*choose another --port"):
         claim_port("127.0.0.1", port, "--port")
+
+
+def test_a_host_with_colons_is_in_brackets():
+    assert address("127.0.0.1", 8080) == "127.0.0.1:8080"
+    assert address("::1", 8080) == "[::1]:8080"
 
 
 def test_a_host_of_another_machine_is_refused():
