@@ -102,9 +102,11 @@ class Child:
     def kill(self) -> None:
         """Ends it now, and what it started in its own session."""
         self._stopping.set()
-        if self.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+        self._kill_group()
+
+    def restart(self) -> None:
+        """Ends it now, as `kill` does, to be started again as after any other end."""
+        self._kill_group()
 
     async def _run(self, starts: int) -> str:
         """Starts it and waits for its end; how that was."""
@@ -135,6 +137,11 @@ class Child:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(KILL_SECONDS):
                     await self._process.wait()
+
+    def _kill_group(self) -> None:
+        if self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _terminate(self) -> None:
         if self._process is not None and self._process.returncode is None:

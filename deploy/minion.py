@@ -20,11 +20,13 @@ import msgspec
 from coordinator.config import Settings
 from deploy.building import NotBuilt
 from deploy.child import Child
+from deploy.silence import Silence
 from minion.host.spec import ServiceSpec, write_spec
 from model_registry.leases import Replica
 
 #: How often a host is asked how it is.
 WATCH_SECONDS = 0.5
+_ANSWER_SECONDS = 1.0
 
 
 class Site(Protocol):
@@ -59,6 +61,7 @@ class Minion:
         # one is in the socket's name: a predecessor may still drain behind its own.
         self._first_epoch = int(time.time() * 1000)
         self._socket = site.socket_path(f"{self.id}-{self._first_epoch}")
+        self._silence = Silence(time.monotonic())
         self._stopping = False
         self._child: Child | None = None
         self._task: asyncio.Task[None] | None = None
@@ -96,13 +99,17 @@ class Minion:
             self._site.changed()
 
     async def watch(self, client: httpx.AsyncClient) -> None:
-        """Asks the host how it is."""
-        if self.pid is None:
+        """Asks the host how it is; one that hangs is ended, and so started again."""
+        asked = self.pid
+        if asked is None:
             return
         try:
             answer = (await client.get("http://minion/status")).json()
         except (httpx.HTTPError, ValueError):
+            if self.pid == asked:
+                self._miss()
             return
+        self._silence.heard(time.monotonic())
         workers = [(each["pid"], each["state"]) for each in answer["workers"]]
         if workers != self.workers:
             self.workers = workers
@@ -116,9 +123,16 @@ class Minion:
         else:
             self.set_state("loading")
 
+    def _miss(self) -> None:
+        if not self._silence.missed(time.monotonic()) or self._stopping:
+            return  # one that drains is ended when its grace is over
+        self.set_state("hung", "it does not answer; ended, to be started again")
+        assert self._child is not None
+        self._child.restart()
+
     def client(self) -> httpx.AsyncClient:
         transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
-        return httpx.AsyncClient(transport=transport, timeout=2.0)
+        return httpx.AsyncClient(transport=transport, timeout=_ANSWER_SECONDS)
 
     async def _live(self, prepare: Callable[[Minion], Awaitable[ServiceSpec]]) -> None:
         try:
@@ -150,9 +164,11 @@ class Minion:
             sys.executable, "-P", "-m", "minion.host", "--spec", str(file),
             "--address", self.address, "--parent-pid", str(os.getpid()),
             "--grace", str(site.settings.drain_grace),
+            "--log-level", site.settings.log_level,
         ]  # fmt: skip
 
     def _on_start(self, starts: int, pid: int) -> None:
+        self._silence = Silence(time.monotonic())
         if not self._stopping:
             self.set_state("starting")
         epoch = self._first_epoch + starts

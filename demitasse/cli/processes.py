@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deploy.status import ProcessInfo
 
 _GOOD = ("running", "ready", "idle", "busy")
-_BAD = ("failed", "failing", "restarting", "ended")
+_BAD = ("failed", "failing", "hung", "restarting", "ended")
 _STYLES = dict.fromkeys(_GOOD, "green") | dict.fromkeys(_BAD, "red")
 #: A minion in one of these stays in it until somebody does something.
 _SETTLED = ("ready", "failed", "failing")

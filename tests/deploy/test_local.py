@@ -278,6 +278,21 @@ async def test_a_killed_host_is_started_again_with_a_new_epoch(home: Home) -> No
         assert home.leases()["gate-1.0.0-0"].address == before.address
 
 
+async def test_a_host_that_hangs_for_seconds_of_real_time_is_started_again(home: Home) -> None:
+    home.publish("gate")
+    async with up(home) as platform:
+        await platform.becomes("ready", "gate")
+        (before,) = platform.of("minion", "gate")
+
+        os.kill(before.pid or 0, 19)  # SIGSTOP: it lives, and answers nobody
+        await platform.becomes("hung", "gate")
+        await platform.becomes("ready", "gate")
+
+        assert platform.of("minion", "gate")[0].pid != before.pid
+        assert not alive(before.pid or 0)
+        assert (await platform.ask("gate"))["model"] == "gate"
+
+
 async def test_a_killed_coordinator_is_started_again(home: Home) -> None:
     home.publish("gate")
     async with up(home) as platform:
