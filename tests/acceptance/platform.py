@@ -58,6 +58,7 @@ class Platform:
         self.home = home
         port, admin_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
+        self.admin_url = f"http://127.0.0.1:{admin_port}"
         self.log = (home / "up.log").open("wb")
         self.process = subprocess.Popen(
             [
@@ -83,6 +84,11 @@ class Platform:
             for each in self.status()
             if each["role"] == role and (model is None or each["model"] == model)
         ]
+
+    def occupied(self, model: str) -> int:
+        """Examples of a model that are queued or running, as a coordinator sees it."""
+        replicas = httpx.get(f"{self.admin_url}/fleet").json()["replicas"]
+        return sum(each["occupied"] for each in replicas if each["model"] == model)
 
     def ready(self) -> bool:
         assert self.process.poll() is None, self.output()

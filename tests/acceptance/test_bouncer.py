@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -31,8 +32,12 @@ async def burst(platform: Platform, model: str, count: int) -> list[tuple[float,
         return await asyncio.gather(*(ask(client, model, float(i)) for i in range(count)))
 
 
+def tune_queue_limit(platform: Platform, limit: int) -> subprocess.CompletedProcess[str]:
+    return demitasse("tune", "simulated", "--queue-limit", str(limit), home=platform.home)
+
+
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory):
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with running(tmp_path_factory.mktemp("simulated"), [EXAMPLES / "simulated"]) as platform:
         yield platform
 
@@ -67,16 +72,15 @@ async def test_tuning_holds_for_the_next_burst_and_loses_nothing_in_flight(
 ) -> None:
     before = {each["pid"] for each in simulated.status()}
     flying = asyncio.create_task(burst(simulated, "simulated", 6))
-    await asyncio.sleep(0.3)  # let the burst arrive; what is tested does not depend on when
-
-    told = await asyncio.to_thread(
-        demitasse, "tune", "simulated", "--queue-limit", "3", home=simulated.home
-    )
-    in_flight = await flying
-    next_burst = await burst(simulated, "simulated", 8)
     await asyncio.to_thread(
-        demitasse, "tune", "simulated", "--queue-limit", "10", home=simulated.home
+        eventually, lambda: simulated.occupied("simulated") == 6, within=10, what="six inside"
     )
+    try:
+        told = await asyncio.to_thread(tune_queue_limit, simulated, 3)
+        in_flight = await flying
+        next_burst = await burst(simulated, "simulated", 8)
+    finally:
+        await asyncio.to_thread(tune_queue_limit, simulated, 10)
 
     assert told.returncode == 0
     assert [each.status_code for _, each in in_flight] == [200] * 6
