@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import enum
 import logging
+import math
 import os
 import signal
 import socket
@@ -29,6 +30,8 @@ log = logging.getLogger("demitasse.host.workers")
 
 FIRST_RESTART_DELAY_SECONDS = 0.1
 LAST_RESTART_DELAY_SECONDS = 30.0
+#: A worker that stayed this long once loaded had nothing wrong with its start.
+STABLE_AFTER_SECONDS = 10.0
 
 
 class State(enum.Enum):
@@ -66,6 +69,8 @@ class Worker(asyncio.Protocol):
         self.state = State.STARTING
         self.loaded: Loaded | None = None
         self.failure: str | None = None
+        self._loaded_at = math.inf
+        self._answered = False
         self._spec = spec
         self._on_idle = on_idle
         self._arena: Arena
@@ -80,6 +85,12 @@ class Worker(asyncio.Protocol):
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
+
+    @property
+    def proved(self) -> bool:
+        """It answered a batch, or stayed for a while. To have loaded alone says little."""
+        loaded_for = asyncio.get_running_loop().time() - self._loaded_at
+        return self._answered or loaded_for > STABLE_AFTER_SECONDS
 
     async def live(self) -> None:
         """Starts the process and returns when it has ended, and is reaped.
@@ -217,7 +228,7 @@ class Worker(asyncio.Protocol):
             self._finish(message.id).failed(message)
             self._become_idle()
         elif isinstance(message, Loaded) and self.state is State.STARTING:
-            self.loaded = message
+            self.loaded, self._loaded_at = message, asyncio.get_running_loop().time()
             self._become_idle()
         else:
             raise WireError(f"{type(message).__name__} while {self.state.value}")
@@ -229,6 +240,7 @@ class Worker(asyncio.Protocol):
         except WireError:
             batch.lost(timed_out=False)
             raise
+        self._answered = True
 
     def _finish(self, id: int) -> RunningBatch:
         batch = self._batch
@@ -274,6 +286,20 @@ class Worker(asyncio.Protocol):
             self._transport.writelines(message.encode())
 
 
+class RestartDelay:
+    """How long to wait before the next start: twice as long each time, up to a limit."""
+
+    def __init__(self) -> None:
+        self._next = FIRST_RESTART_DELAY_SECONDS
+
+    def after(self, *, proved: bool) -> float:
+        """Seconds to wait, now that a worker has ended; `proved` begins anew."""
+        if proved:
+            self._next = FIRST_RESTART_DELAY_SECONDS
+        delay, self._next = self._next, min(2 * self._next, LAST_RESTART_DELAY_SECONDS)
+        return delay
+
+
 class Keeper:
     """So many places, each with a worker, as long as the host runs."""
 
@@ -313,16 +339,13 @@ class Keeper:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep(self, place: int) -> None:
-        delay = FIRST_RESTART_DELAY_SECONDS
+        delay = RestartDelay()
         while True:
             worker = self._workers[place] = Worker(self._spec, place, self._on_idle)
             await self._live(worker)
-            if worker.loaded is not None:
-                delay = FIRST_RESTART_DELAY_SECONDS  # nothing is wrong with how it starts
             self.restarts += 1
             self._on_end(worker)
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, LAST_RESTART_DELAY_SECONDS)
+            await asyncio.sleep(delay.after(proved=worker.proved))
 
     async def _live(self, worker: Worker) -> None:
         try:

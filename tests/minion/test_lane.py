@@ -15,7 +15,7 @@ from minion.host.bouncer import Ending
 from minion.host.lane import Failed, Lane, Outcome, Refused
 from minion.host.server import run_one
 from minion.host.spec import InputSpec
-from minion.host.workers import State
+from minion.host.workers import RestartDelay, State
 from tests.minion.service import POISON, Gate, alive, ask, ask_all, eventually, read, x
 from wire.errors import Code
 from wire.messages import Tuning
@@ -300,6 +300,44 @@ async def test_why_a_worker_does_not_come_up_is_known(
     assert lane.keeper.last_failure.startswith(reason)
     assert "\n" not in lane.keeper.last_failure
     assert not lane.ready
+
+
+def test_workers_that_prove_nothing_are_started_with_growing_delays() -> None:
+    delay = RestartDelay()
+
+    assert [delay.after(proved=False) for _ in range(4)] == [0.1, 0.2, 0.4, 0.8]
+    assert [delay.after(proved=False) for _ in range(10)][-1] == 30.0
+
+
+def test_after_one_that_proved_itself_the_delays_begin_anew() -> None:
+    delay = RestartDelay()
+    delay.after(proved=False)
+
+    assert [delay.after(proved=proved) for proved in (True, True, False)] == [0.1, 0.1, 0.2]
+
+
+async def test_a_worker_is_proved_by_a_batch_and_not_by_its_loading(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Crashes")
+    [worker] = lane.keeper.workers
+
+    assert not worker.proved
+    await ask(lane, 1)
+    assert worker.proved
+
+
+async def test_who_dies_of_every_batch_is_started_ever_later_on_the_real_clock(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Crashes")
+    started = asyncio.get_running_loop().time()
+
+    for _ in range(2):  # and each of them is tried twice
+        assert (await ask(lane, POISON)).code == Code.WORKER_CRASHED
+    await eventually(lambda: lane.keeper.ready() == 1, "the last successor is ready")
+
+    assert asyncio.get_running_loop().time() - started > 0.1 + 0.2 + 0.4 + 0.8
 
 
 # Admission.
