@@ -14,9 +14,8 @@ from collections import Counter
 class QueueFull(Exception):
     """The lane has reached its queue limit."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} examples are queued or running, which is the limit")
-        self.limit = limit
+    def __init__(self, occupied: int, limit: int) -> None:
+        super().__init__(f"{occupied} examples are queued or running, the limit is {limit}")
 
 
 class Ending(enum.Enum):
@@ -60,7 +59,7 @@ class Bouncer:
         """Raises QueueFull, and then nothing was counted but the refusal."""
         if self.occupied >= self.limit:
             self.refused += 1
-            raise QueueFull(self.limit)
+            raise QueueFull(self.occupied, self.limit)
         self.occupied += 1
         self.admitted += 1
         return Ticket(self)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 #: A batch of 50 ago weighs 0.36: a model that slows down is noticed within tens of batches.
 DECAY = 0.98
+#: What the refused are told to wait for each place before any batch has been measured.
+UNKNOWN_SECONDS_PER_EXAMPLE = 1.0
 
 
 class BatchCost:
@@ -45,3 +47,14 @@ class BatchCost:
     def seconds_per_example(self, *, max_batch_size: int, workers: int) -> float:
         """How often, in seconds, a place becomes free while the lane is busy."""
         return self.seconds(max_batch_size) / max_batch_size / max(workers, 1)
+
+    def seconds_until_room(
+        self, *, occupied: int, limit: int, max_batch_size: int, workers: int
+    ) -> float:
+        """Until so many have left a full lane that one more may enter.
+
+        That is one place at the limit, and more when the limit was lowered. A guess
+        of one second a place before anything was observed.
+        """
+        each = self.seconds_per_example(max_batch_size=max_batch_size, workers=workers)
+        return (each or UNKNOWN_SECONDS_PER_EXAMPLE) * (occupied - limit + 1)

@@ -26,8 +26,6 @@ from wire.tensor import Tensor
 
 #: How often a worker may die of one example alone: once by bad luck, and once more.
 MAX_CRASHES = 2
-#: What the refused are told to wait for before any batch has been measured.
-UNKNOWN_COST_RETRY_SECONDS = 1.0
 
 
 class Answered(NamedTuple):
@@ -184,8 +182,7 @@ class Lane:
         try:
             ticket = self.bouncer.admit()
         except QueueFull as full:
-            retry = self.seconds_per_example or UNKNOWN_COST_RETRY_SECONDS
-            raise Refused(Code.QUEUE_FULL, str(full), retry) from full
+            raise Refused(Code.QUEUE_FULL, str(full), self._seconds_until_room()) from full
         deadline = None if timeout_seconds is None else now + timeout_seconds
         example = Example(inputs, parameters, deadline, settle, ticket, now)
         self._queue.offer(example, now)
@@ -197,6 +194,14 @@ class Lane:
         example.settle = None
         if self._queue.discard(example):
             self._end(example, Ending.ABANDONED)
+
+    def _seconds_until_room(self) -> float:
+        return self.cost.seconds_until_room(
+            occupied=self.bouncer.occupied,
+            limit=self.bouncer.limit,
+            max_batch_size=self.tuning.max_batch_size,
+            workers=len(self.keeper.workers),
+        )
 
     def _check(self, inputs: Mapping[str, Tensor]) -> None:
         if inputs.keys() != self._names:

@@ -46,3 +46,18 @@ def test_a_place_becomes_free_faster_with_batches_and_workers() -> None:
     assert cost.seconds_per_example(max_batch_size=1, workers=1) == pytest.approx(0.5)
     assert cost.seconds_per_example(max_batch_size=2, workers=1) == pytest.approx(0.4)
     assert cost.seconds_per_example(max_batch_size=2, workers=2) == pytest.approx(0.2)
+
+
+def test_room_comes_when_all_above_the_limit_have_left_and_one_more() -> None:
+    cost = learned((1, 0.5))
+
+    waits = [
+        cost.seconds_until_room(occupied=occupied, limit=4, max_batch_size=1, workers=1)
+        for occupied in (4, 5, 8)
+    ]
+
+    assert waits == pytest.approx([0.5, 1.0, 2.5])
+
+
+def test_room_is_guessed_before_anything_is_known() -> None:
+    assert BatchCost().seconds_until_room(occupied=5, limit=4, max_batch_size=8, workers=1) == 2.0

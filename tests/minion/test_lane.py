@@ -365,11 +365,13 @@ async def test_a_lower_limit_throws_nobody_out(start_lane: StartLane, gate: Gate
     await eventually(lambda: lane.bouncer.occupied == 3, "all are in")
 
     lane.tune(Tuning(1, 8, 0.0, 1))
-    with pytest.raises(Refused):
+    with pytest.raises(Refused) as refused:
         lane.submit(x(4), {}, None, lambda outcome: None)
     gate.open_for(3)
 
     assert values(await answers) == [1, 2, 3]
+    assert refused.value.detail == "3 examples are queued or running, the limit is 1"
+    assert refused.value.retry_after_seconds == 3.0
 
 
 async def test_older_settings_are_ignored(start_lane: StartLane) -> None:
