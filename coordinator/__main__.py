@@ -54,7 +54,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with open_rooms(settings, name=f"coordinator-{os.getpid()}") as rooms:
         public = create_runner(create_public_app(settings, rooms), settings)
-        private = create_runner(create_admin_app(rooms), settings)
+        private = create_runner(create_admin_app(settings, rooms), settings)
         await public.setup()
         await private.setup()
         await web.TCPSite(

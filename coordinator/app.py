@@ -20,6 +20,7 @@ from coordinator.directory import Directory, Places
 from coordinator.fleet import Fleet, Place
 from coordinator.http import admin, native, openapi
 from coordinator.http.body import SERVER_OPTIONS, PayloadLimits
+from coordinator.http.guard import programs_only
 from coordinator.http.head import Timeouts
 from coordinator.http.keys import LIMITS, TIMEOUTS
 from coordinator.http.middleware import counted, problems
@@ -110,9 +111,9 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
     return app
 
 
-def create_admin_app(rooms: Rooms) -> web.Application:
+def create_admin_app(settings: Settings, rooms: Rooms) -> web.Application:
     """The API that operators use."""
-    app = web.Application(middlewares=[problems])
+    app = web.Application(middlewares=[problems, programs_only(settings.admin_host)])
     _introduce(app, rooms)
     admin.add_routes(app)
     return app

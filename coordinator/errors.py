@@ -11,6 +11,7 @@ DemitasseError
 │   │   ├── InvalidEncodedBody       invalid-encoded-body
 │   │   ├── InvalidBody              invalid-body
 │   │   └── InvalidParameter         invalid-parameter
+│   ├── ForeignOrigin                foreign-origin
 │   ├── NotFound
 │   │   ├── UnknownRoute             unknown-route
 │   │   ├── UnknownModel             unknown-model
@@ -22,6 +23,7 @@ DemitasseError
 │   ├── Conflict                     conflict
 │   ├── PayloadTooLarge              payload-too-large
 │   │   └── TooManyImages            too-many-images
+│   ├── MisdirectedRequest           misdirected-request
 │   ├── UnsupportedMediaType         unsupported-media-type
 │   ├── UnsupportedContentEncoding   unsupported-content-encoding
 │   ├── UnsupportedExpectation       unsupported-expectation
@@ -148,6 +150,12 @@ class InvalidParameter(BadRequest):
     code = "invalid-parameter"
 
 
+class ForeignOrigin(CallerError):
+    """A page of another origin may not do this."""
+
+    code = "foreign-origin"
+
+
 class NotFound(CallerError):
     """There is nothing of this name."""
 
@@ -213,6 +221,12 @@ class TooManyImages(PayloadTooLarge):
     """The request holds more images than are accepted at once."""
 
     code = "too-many-images"
+
+
+class MisdirectedRequest(CallerError):
+    """This server does not go by the name that the request has for it."""
+
+    code = "misdirected-request"
 
 
 class UnsupportedMediaType(CallerError):

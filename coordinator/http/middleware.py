@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 STATUS: dict[type[DemitasseError], int] = {
     DemitasseError: 500,
     errors.CallerError: 400,
+    errors.ForeignOrigin: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.BodyTimeout: 408,
@@ -38,6 +39,7 @@ STATUS: dict[type[DemitasseError], int] = {
     errors.UnsupportedMediaType: 415,
     errors.UnsupportedContentEncoding: 415,
     errors.UnsupportedExpectation: 417,
+    errors.MisdirectedRequest: 421,
     errors.InvalidInput: 422,
     errors.QueueFull: 429,
     errors.Overloaded: 503,

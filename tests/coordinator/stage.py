@@ -262,7 +262,7 @@ class Stage:
         chosen = replace(self.settings, **settings)
         rooms = await self.exits.enter_async_context(open_rooms(chosen, name="test"))
         ports = []
-        for app in (create_public_app(chosen, rooms), create_admin_app(rooms)):
+        for app in (create_public_app(chosen, rooms), create_admin_app(chosen, rooms)):
             runner = create_runner(app, chosen)
             self.exits.push_async_callback(runner.cleanup)
             await runner.setup()

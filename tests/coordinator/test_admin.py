@@ -159,7 +159,9 @@ async def test_a_refusal_is_a_problem_with_a_code_and_changes_nothing(
     coordinator = await stage.coordinator()
     before = stage.catalog.snapshot()
 
-    refused = await coordinator.admin.request(method, path, content=body)
+    refused = await coordinator.admin.request(
+        method, path, content=body, headers={"Content-Type": "application/json"}
+    )
 
     assert (refused.status_code, refused.json()["code"]) == (status, code)
     assert refused.headers["Content-Type"] == "application/problem+json"
@@ -178,6 +180,55 @@ async def test_what_is_unknown_is_refused_with_what_there_is(stage: Stage) -> No
     assert version.json()["available"] == ["1.0.0"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"Host": "evil.example"}, 421, "misdirected-request"),
+        ({"Host": "evil.example:8081"}, 421, "misdirected-request"),
+        ({"Host": "127.0.0.1.evil.example"}, 421, "misdirected-request"),
+        ({"Host": "localhost", "Origin": "https://evil.example"}, 403, "foreign-origin"),
+        ({"Host": "localhost", "Origin": "http://localhost:3000"}, 403, "foreign-origin"),
+        ({"Origin": "null"}, 403, "foreign-origin"),
+        ({"Content-Type": "text/plain"}, 415, "unsupported-media-type"),
+        ({"Content-Type": ""}, 415, "unsupported-media-type"),
+    ],
+)
+async def test_what_a_page_could_have_a_browser_send_is_refused_and_changes_nothing(
+    stage: Stage, headers: dict[str, str], status: int, code: str
+) -> None:
+    stage.publish("gate")
+    coordinator = await stage.coordinator()
+    before = stage.catalog.snapshot()
+
+    refused = await coordinator.admin.patch(
+        "/models/gate/settings",
+        content=b'{"queue_limit": 3}',
+        headers={"Content-Type": "application/json", **headers},
+    )
+
+    assert (refused.status_code, refused.json()["code"]) == (status, code)
+    assert stage.catalog.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "127.0.0.1:8081"},
+        {"Host": "[::1]:8081"},
+        {"Host": "LOCALHOST:8081"},
+        {"Host": "Ops.Internal:8081"},
+        {"Host": "localhost:8081", "Origin": "http://localhost:8081"},
+    ],
+    ids=["ipv4", "ipv6", "localhost", "its-name", "its-own-origin"],
+)
+async def test_it_answers_to_addresses_and_to_its_own_names(
+    stage: Stage, headers: dict[str, str]
+) -> None:
+    coordinator = await stage.coordinator(admin_host="ops.internal")
+
+    assert (await coordinator.admin.get("/fleet", headers=headers)).status_code == 200
+
+
 async def test_a_body_is_asked_for_once(stage: Stage) -> None:
     stage.publish("gate")
     coordinator = await stage.coordinator()
@@ -185,8 +236,8 @@ async def test_a_body_is_asked_for_once(stage: Stage) -> None:
 
     async with calling(coordinator.admin.base_url.port or 0) as caller:
         await caller.send(
-            b"PATCH /models/gate/settings HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
-            b"Content-Length: %d\r\n\r\n" % len(body)
+            b"PATCH /models/gate/settings HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
         )
         first = await caller.head()
         await caller.send(body)

@@ -1,0 +1,53 @@
+"""Who may speak to the admin API: programs, and no page that an operator's browser has open.
+
+The listener is on loopback and asks for no credentials, but a browser on the
+same machine reaches it on behalf of any site: under that site's own name, once
+its DNS points here (rebinding), or across origins. Such requests are refused
+here, before any handler; that bodies are JSON is `admin`'s part.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from coordinator.errors import ForeignOrigin, MisdirectedRequest
+
+
+def programs_only(own_name: str) -> Middleware:
+    """A middleware for the admin application.
+
+    Args:
+        own_name: what the listener is called, beside `localhost` and any IP address. No
+            site can take a name that is none of its own, and an address is no name.
+    """
+    names = frozenset({"localhost", own_name.lower()})
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host = request.headers.get(hdrs.HOST, "")
+        if not _is_own(host, names):
+            raise MisdirectedRequest(
+                f"the admin API is not called {host!r}; "
+                f"use an IP address or one of {', '.join(sorted(names))}",
+                field="Host",
+            )
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is not None and origin.lower() != f"http://{host.lower()}":
+            raise ForeignOrigin(f"a page of {origin!r} may not use the admin API", field="Origin")
+        return await handler(request)
+
+    return guard
+
+
+def _is_own(host: str, names: frozenset[str]) -> bool:
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    if name.lower() in names:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
