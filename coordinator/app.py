@@ -104,6 +104,7 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
         max_images=settings.max_images,
         max_parts=settings.max_parts,
         body_timeout=settings.body_timeout,
+        body_idle_timeout=settings.body_idle_timeout,
     )
     app[TIMEOUTS] = Timeouts(settings.default_timeout, settings.max_timeout)
     native.add_routes(app)

@@ -88,6 +88,14 @@ class Settings:
     body_timeout: Annotated[
         float, About("How long a request's body may take to arrive.", unit="seconds", least=0.001)
     ] = 60.0
+    body_idle_timeout: Annotated[
+        float,
+        About(
+            "How long nothing of a body may arrive: whoever uploads holds places meanwhile.",
+            unit="seconds",
+            least=0.001,
+        ),
+    ] = 5.0
     default_timeout: Annotated[
         float, About("How long a request that does not say may take.", unit="seconds", least=0.001)
     ] = 30.0

@@ -147,7 +147,7 @@ async def show_fleet(request: web.Request) -> web.Response:
 async def _read(request: web.Request, kind: type[Body]) -> Body:
     if request.content_type != payloads.JSON:  # which a browser asks us about before it sends it
         raise UnsupportedMediaType(field="Content-Type", members={"accepted": [payloads.JSON]})
-    data = await read_body(request, _MAX_BODY_BYTES, _BODY_TIMEOUT_SECONDS)
+    data = await read_body(request, _MAX_BODY_BYTES, _BODY_TIMEOUT_SECONDS, _BODY_TIMEOUT_SECONDS)
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:

@@ -40,6 +40,8 @@ class PayloadLimits:
     max_parts: int
     body_timeout: float
     """Seconds that a body may take from the first byte read to the last."""
+    body_idle_timeout: float
+    """Seconds in which at least something of it has to arrive."""
 
 
 async def defer_continue(request: web.Request) -> None:
@@ -50,12 +52,15 @@ async def defer_continue(request: web.Request) -> None:
     """
 
 
-async def read_body(request: web.Request, max_bytes: int, max_seconds: float) -> bytes:
+async def read_body(
+    request: web.Request, max_bytes: int, max_seconds: float, idle_seconds: float
+) -> bytes:
     """All of the body.
 
     Args:
         max_bytes: above this many, announced or arrived, it is refused.
         max_seconds: for the whole of it, from the first byte read.
+        idle_seconds: in which at least something of it has to arrive.
 
     Raises:
         PayloadTooLarge, EmptyBody, BodyTimeout, InvalidEncodedBody,
@@ -76,7 +81,7 @@ async def read_body(request: web.Request, max_bytes: int, max_seconds: float) ->
         else:
             await _send_continue(request)
             async with asyncio.timeout(max_seconds):
-                body = await _collect(content, max_bytes)
+                body = await _collect(content, max_bytes, idle_seconds)
     except TimeoutError as error:
         raise BodyTimeout(f"the body took longer than {max_seconds:g} s to arrive") from error
     except web.RequestPayloadError as error:
@@ -86,15 +91,24 @@ async def read_body(request: web.Request, max_bytes: int, max_seconds: float) ->
     return body
 
 
-async def _collect(content: StreamReader, max_bytes: int) -> bytes:
+async def _collect(content: StreamReader, max_bytes: int, idle_seconds: float) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    while chunk := await content.readany():
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(None) as idle:
+            while chunk := await _next(content, idle, idle_seconds):
+                size += len(chunk)
+                if size > max_bytes:
+                    raise _too_large(max_bytes)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise BodyTimeout(f"nothing of the body arrived for {idle_seconds:g} s") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _next(content: StreamReader, idle: asyncio.Timeout, idle_seconds: float) -> bytes:
+    idle.reschedule(asyncio.get_running_loop().time() + idle_seconds)
+    return await content.readany()
 
 
 async def _send_continue(request: web.Request) -> None:

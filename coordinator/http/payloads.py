@@ -123,11 +123,15 @@ async def read_photos(request: web.Request, limits: PayloadLimits) -> list[Photo
 
 
 async def _body(request: web.Request, limits: PayloadLimits) -> bytes:
-    return await read_body(request, limits.max_body_bytes, limits.body_timeout)
+    return await _bytes(request, limits, limits.max_body_bytes)
 
 
 async def _raw_photo(request: web.Request, limits: PayloadLimits) -> Photo:
-    return Photo(None, await read_body(request, limits.max_image_bytes, limits.body_timeout))
+    return Photo(None, await _bytes(request, limits, limits.max_image_bytes))
+
+
+async def _bytes(request: web.Request, limits: PayloadLimits, max_bytes: int) -> bytes:
+    return await read_body(request, max_bytes, limits.body_timeout, limits.body_idle_timeout)
 
 
 async def _form(request: web.Request, limits: PayloadLimits) -> list[multipart.Part]:
@@ -215,7 +219,7 @@ async def _example_body(request: web.Request, limits: PayloadLimits) -> bytes:
     most = limits.max_json_bytes
     if request.content_type == JSON:
         try:
-            return await read_body(request, min(most, limits.max_body_bytes), limits.body_timeout)
+            return await _bytes(request, limits, min(most, limits.max_body_bytes))
         except PayloadTooLarge as error:
             raise _too_many_numbers(error.detail) from None
     body = await _body(request, limits)

@@ -20,6 +20,7 @@ LIMITS = PayloadLimits(
     max_images=3,
     max_parts=4,
     body_timeout=30.0,
+    body_idle_timeout=20.0,
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

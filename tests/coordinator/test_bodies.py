@@ -15,7 +15,7 @@ ANY = "application/octet-stream"
 
 
 async def echo(request):
-    return web.Response(body=await read_body(request, LIMITS.max_body_bytes, LIMITS.body_timeout))
+    return web.Response(body=await read_body(request, LIMITS.max_body_bytes, 30.0, 20.0))
 
 
 def chunked(*chunks: bytes, end: bool = True) -> bytes:
@@ -85,7 +85,7 @@ async def test_an_endless_chunked_body_is_refused_and_its_rest_is_kept_nowhere()
 
 async def test_a_body_that_stops_coming_is_given_up():
     async def impatient(request):
-        return web.Response(body=await read_body(request, 100, 0.05))
+        return web.Response(body=await read_body(request, 100, 0.05, 20.0))
 
     async with serving(impatient) as port, calling(port) as caller:
         await caller.send(post(b"ab", ANY, Content_Length="3"))
@@ -93,6 +93,33 @@ async def test_a_body_that_stops_coming_is_given_up():
 
         assert (reply.status, reply.json()["code"]) == (408, "body-timeout")
         assert reply.headers["connection"] == "close"
+
+
+async def test_a_body_of_which_nothing_arrives_any_more_is_given_up_long_before_its_time_is_over():
+    async def impatient(request):
+        return web.Response(body=await read_body(request, 100, 30.0, 0.05))
+
+    async with serving(impatient) as port, calling(port) as caller:
+        await caller.send(post(b"ab", ANY, Content_Length="3"))
+        reply = await caller.reply()
+
+        assert (reply.status, reply.json()["code"]) == (408, "body-timeout")
+        assert "nothing" in reply.json()["detail"]
+
+
+async def test_a_slow_body_that_keeps_coming_may_take_longer_than_it_may_stand_still():
+    """In real time: 15 pieces, 20 ms apart, with 200 ms to stand still."""
+
+    async def patient(request):
+        return web.Response(body=await read_body(request, 100, 30.0, 0.2))
+
+    async with serving(patient) as port, calling(port) as caller:
+        await caller.send(post(content_type=ANY, Content_Length="15"))
+        for _ in range(15):
+            await asyncio.sleep(0.02)
+            await caller.send(b"x")
+
+        assert (await caller.reply()).body == b"x" * 15
 
 
 async def test_a_broken_chunk_is_the_callers_fault():
