@@ -32,6 +32,19 @@ class ArtifactStore:
         """Where the content with this digest lies, if it was added here."""
         return self._root / digest
 
+    def digest(self, package: Path) -> str:
+        """What `add` would return for the package as it is now; copies nothing.
+
+        Raises:
+            InvalidPackage: as `add` does.
+        """
+        digest = hashlib.sha256()
+        for relative in _files(package):
+            with (package / relative).open("rb") as reader:
+                content = hashlib.file_digest(reader, "sha256").hexdigest()
+            digest.update(_entry(relative, content))
+        return digest.hexdigest()
+
     def add(self, package: Path) -> str:
         """Copy a package in and return its digest; content that is here already is not kept twice.
 
@@ -72,10 +85,15 @@ def _copy(package: Path, target: Path) -> str:
         copied = target / relative
         copied.parent.mkdir(parents=True, exist_ok=True)
         content = _copy_file(package / relative, copied)
-        digest.update(f"{relative.as_posix()}\0{content}\n".encode())
+        digest.update(_entry(relative, content))
     for folder, _, _ in os.walk(target):
         _flush(Path(folder))
     return digest.hexdigest()
+
+
+def _entry(relative: Path, content: str) -> bytes:
+    """What one file adds to a package's digest."""
+    return f"{relative.as_posix()}\0{content}\n".encode()
 
 
 def _copy_file(source: Path, target: Path) -> str:

@@ -35,11 +35,9 @@ from model_registry.manifest import (
     version_key,
 )
 from model_registry.settings import Settings, SettingsChange
-from model_registry.snapshot import ModelEntry, Snapshot, Version
+from model_registry.snapshot import DEFAULT_ALIAS, ModelEntry, Snapshot, Version
 from storage import tables
 from storage.engine import reading, writing
-
-DEFAULT_ALIAS = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +63,6 @@ class Catalog:
         self._manifests: dict[str, Manifest] = {}  # by digest: equal content, equal manifest
         self._snapshot = Snapshot(-1, MappingProxyType({}))
 
-    def revision(self) -> int:
-        """The revision that `snapshot` would have now."""
-        with reading(self._engine) as connection:
-            return revision.current(connection)
-
     def snapshot(self) -> Snapshot:
         """The registry as it is now; the same object as before while nothing has changed."""
         with reading(self._engine) as connection:
@@ -89,8 +82,9 @@ class Catalog:
             ManifestError, InvalidPackage: the package is at fault.
             AlreadyPublished: this version exists with other content.
         """
-        load_manifest(directory)  # say what is wrong before anything large is copied
-        digest = self._artifacts.add(directory)
+        digest = self._refuse_before_copying(directory)
+        if not self._artifacts.path(digest).is_dir():
+            digest = self._artifacts.add(directory)  # it may have changed since
         text = (self._artifacts.path(digest) / FILE_NAME).read_text("utf-8")
         manifest = parse_manifest(text, str(directory / FILE_NAME))
         with writing(self._engine) as connection:
@@ -187,19 +181,22 @@ class Catalog:
     def _stamp(self, who: str) -> Stamp:
         return Stamp(who, self._clock())
 
+    def _refuse_before_copying(self, directory: Path) -> str:
+        """The digest of a package that has nothing wrong with it; a copy would be left behind."""
+        manifest = load_manifest(directory)
+        digest = self._artifacts.digest(directory)
+        with reading(self._engine) as connection:
+            _is_known(connection, manifest, digest)
+        return digest
+
     def _enter(
         self, connection: Connection, manifest: Manifest, text: str, digest: str, stamp: Stamp
     ) -> bool:
         """Enter a version unless it is there already; whether it was not."""
         model, version = manifest.name, manifest.version
-        known = rows.digests(connection, model)
-        if version in known:
-            if known[version] != digest:
-                raise AlreadyPublished(
-                    f"{model} {version} is published already, with other content; "
-                    f"a version never changes: raise the version in its {FILE_NAME}"
-                )
+        if _is_known(connection, manifest, digest):
             return False
+        first = not rows.digests(connection, model)
         connection.execute(
             insert(tables.versions).values(
                 model=model,
@@ -211,7 +208,7 @@ class Catalog:
                 published_by=stamp.who,
             )
         )
-        if not known:
+        if first:
             _set_alias(connection, model, DEFAULT_ALIAS, version, stamp)
             _set_serving(connection, model, version, True, stamp)
         revision.grow(connection)
@@ -253,6 +250,17 @@ class Catalog:
 
 def _in_order(versions: dict[str, Version]) -> Mapping[str, Version]:
     return MappingProxyType({key: versions[key] for key in sorted(versions, key=version_key)})
+
+
+def _is_known(connection: Connection, manifest: Manifest, digest: str) -> bool:
+    """Whether the version is there already, with this content. Raises AlreadyPublished."""
+    known = rows.digests(connection, manifest.name).get(manifest.version)
+    if known not in (None, digest):
+        raise AlreadyPublished(
+            f"{manifest.name} {manifest.version} is published already, with other content; "
+            f"a version never changes: raise the version in its {FILE_NAME}"
+        )
+    return known is not None
 
 
 def _require_model(connection: Connection, model: str) -> dict[str, str]:

@@ -15,6 +15,8 @@ from pathlib import Path
 from model_registry.manifest import Manifest
 from model_registry.settings import EffectiveSettings, Settings
 
+DEFAULT_ALIAS = "default"
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -44,8 +46,9 @@ class ModelEntry:
     """As tuned; see `settings_for`."""
 
     @property
-    def settings_revision(self) -> int:
-        return self.settings.revision
+    def default(self) -> str | None:
+        """The version that is meant where none is named."""
+        return self.aliases.get(DEFAULT_ALIAS)
 
     def settings_for(self, version: str) -> EffectiveSettings:
         """What the lane of a version works with: its manifest's values under the tuned ones."""

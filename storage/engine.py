@@ -23,11 +23,6 @@ HEAD = "0001"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
-def sqlite_url(path: Path) -> str:
-    """The URL of a database in one file, which `open_engine` makes if it is missing."""
-    return f"sqlite:///{path}"
-
-
 def open_engine(url: str) -> Engine:
     """An engine for `url`, such as `sqlite:////srv/demitasse/registry.db`. Connects lazily."""
     engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))

@@ -94,7 +94,7 @@ def _print_detail(entry: ModelEntry) -> None:
 def _document(entry: ModelEntry) -> dict[str, Any]:
     return {
         "name": entry.name,
-        "default": entry.aliases.get("default"),
+        "default": entry.default,
         "aliases": dict(entry.aliases),
         "versions": [_version_document(entry, version) for version in entry.versions.values()],
     }

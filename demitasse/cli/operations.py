@@ -100,9 +100,11 @@ class ThroughRegistry:
         self._catalog = catalog
 
     def tune(self, model: str, change: SettingsChange) -> EffectiveSettings:
+        from model_registry.snapshot import DEFAULT_ALIAS
+
         self._catalog.tune(model, change, who=user_name())
         entry = find_model(self._catalog.snapshot(), model)
-        return entry.settings_for(entry.aliases["default"])
+        return entry.settings_for(entry.aliases[DEFAULT_ALIAS])
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
         self._catalog.set_alias(model, alias, version, who=user_name())

@@ -6,12 +6,12 @@ from sqlalchemy import Engine
 
 from model_registry.artifacts import ArtifactStore
 from model_registry.catalog import Catalog
-from storage.engine import migrate, open_engine, sqlite_url
+from storage.engine import migrate, open_engine
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url(tmp_path / "registry.db"))
+    engine = open_engine(f"sqlite:///{tmp_path / 'registry.db'}")
     migrate(engine)
     yield engine
     engine.dispose()

@@ -20,7 +20,6 @@ from model_registry.errors import (
 from model_registry.history import AliasMove, ServingMove, SettingsMove
 from model_registry.manifest import ManifestError
 from model_registry.settings import Settings, SettingsChange
-from storage.engine import sqlite_url
 
 NOW = datetime.fromtimestamp(1_000_000, UTC)
 
@@ -55,13 +54,13 @@ def test_a_later_version_waits_for_a_command(echo: Catalog):
 
 def test_publishing_the_same_again_changes_nothing(catalog: Catalog, tmp_path: Path):
     first = catalog.publish(make_package(tmp_path), who="ada")
-    before = catalog.revision()
+    before = catalog.snapshot().revision
 
     again = catalog.publish(make_package(tmp_path), who="bob")
 
     assert again.version == first.version
     assert not again.created
-    assert catalog.revision() == before
+    assert catalog.snapshot().revision == before
 
 
 def test_other_content_under_the_same_version_is_refused(catalog: Catalog, tmp_path: Path):
@@ -69,6 +68,8 @@ def test_other_content_under_the_same_version_is_refused(catalog: Catalog, tmp_p
 
     with pytest.raises(AlreadyPublished, match=r"echo 1\.0\.0 .* raise the version"):
         catalog.publish(make_package(tmp_path, code="class Echo: changed = 1\n"), who="ada")
+
+    assert len(list((tmp_path / "artifacts").iterdir())) == 1, "and is not kept"
 
 
 def test_a_broken_manifest_publishes_nothing(catalog: Catalog, tmp_path: Path):
@@ -235,7 +236,7 @@ for _ in range(5):
     catalog.tune("echo", SettingsChange(queue_limit=limit % 1000 + 1), who="me")
 """
     package = make_package(tmp_path)
-    where = (sqlite_url(tmp_path / "registry.db"), str(tmp_path / "artifacts"), str(package))
+    where = (f"sqlite:///{tmp_path / 'registry.db'}", str(tmp_path / "artifacts"), str(package))
     running = [
         subprocess.Popen([sys.executable, "-c", program, *where], stdout=subprocess.PIPE, text=True)
         for _ in range(3)

@@ -93,12 +93,12 @@ def test_a_dropped_replica_is_gone_at_once(leases: Leases):
 
 
 def test_coming_and_going_is_a_change_and_renewing_is_none(leases: Leases, catalog: Catalog):
-    revisions = [catalog.revision()]
+    revisions = [catalog.snapshot().revision]
     leases.put(ONE, ttl=5)
-    revisions.append(catalog.revision())
+    revisions.append(catalog.snapshot().revision)
     leases.renew([ONE.id], ttl=5)
-    revisions.append(catalog.revision())
+    revisions.append(catalog.snapshot().revision)
     leases.drop([ONE.id])
-    revisions.append(catalog.revision())
+    revisions.append(catalog.snapshot().revision)
 
     assert revisions == [0, 1, 1, 2]

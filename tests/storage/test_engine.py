@@ -11,12 +11,12 @@ from sqlalchemy.exc import IntegrityError
 
 import storage.engine
 from storage import tables
-from storage.engine import HEAD, migrate, open_engine, reading, sqlite_url, writing
+from storage.engine import HEAD, migrate, open_engine, reading, writing
 
 
 @pytest.fixture
 def engine(tmp_path):
-    engine = open_engine(sqlite_url(tmp_path / "registry.db"))
+    engine = open_engine(f"sqlite:///{tmp_path / 'registry.db'}")
     migrate(engine)
     yield engine
     engine.dispose()
@@ -52,7 +52,7 @@ def test_migrating_twice_changes_nothing(engine: Engine):
 def test_processes_that_migrate_a_new_database_at_once_all_succeed(tmp_path: Path):
     program = "import sys; from storage.engine import *; migrate(open_engine(sys.argv[1]))"
 
-    in_parallel(4, program, sqlite_url(tmp_path / "registry.db"))
+    in_parallel(4, program, f"sqlite:///{tmp_path / 'registry.db'}")
 
 
 def test_a_commit_is_on_disk_before_it_is_answered(engine: Engine):
@@ -74,7 +74,7 @@ for _ in range(20):
         connection.execute(update(table).values(revision=now + 1))
 """
 
-    in_parallel(3, program, sqlite_url(tmp_path / "registry.db"))
+    in_parallel(3, program, f"sqlite:///{tmp_path / 'registry.db'}")
 
     with reading(engine) as connection:
         assert connection.scalar(select(tables.registry_revision.c.revision)) == 60
@@ -122,7 +122,7 @@ def test_the_newest_migration_is_the_one_that_opening_compares_with():
 
 
 def test_a_database_that_is_up_to_date_is_opened_without_the_migration_tool(tmp_path: Path):
-    url = sqlite_url(tmp_path / "registry.db")
+    url = f"sqlite:///{tmp_path / 'registry.db'}"
     code = (
         "import sys; from storage.engine import migrate, open_engine; "
         f"migrate(open_engine({url!r})); print('alembic' in sys.modules)"
