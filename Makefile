@@ -21,7 +21,7 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml
 	touch $@
 
 run: setup ## the platform with the example models; PORT= ADMIN_PORT= PROCESSES=
-	$(BIN)/demitasse publish $(EXAMPLES)
+	-$(BIN)/demitasse publish $(EXAMPLES)
 	$(BIN)/demitasse up $(UP_FLAGS)
 
 test: setup ## units, and the whole platform with real environments

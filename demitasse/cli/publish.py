@@ -31,7 +31,7 @@ def publish(
     from model_registry.errors import RegistryError
 
     settings = load_settings(home=home)
-    failed = False
+    failed = 0
     with open_catalog(settings, create=True) as catalog:
         for directory in directories:
             try:
@@ -42,12 +42,17 @@ def publish(
                         operations.set_alias(version.model, alias, version.version)
             except RegistryError as error:  # the others are published all the same
                 remark(f"demitasse: {error}")
-                failed = True
+                failed += 1
                 continue
             entry = catalog.snapshot().models[publication.version.model]
             for line in _report(publication, entry):
                 say(line)
     if failed:
+        if len(directories) > 1:
+            remark(
+                f"demitasse: {failed} of {len(directories)} packages were not published, see "
+                "above; what was published of them before is served as it was"
+            )
         raise typer.Exit(1)
 
 
@@ -61,8 +66,7 @@ def _report(publication: Publication, entry: ModelEntry) -> list[str]:
     if entry.versions[version].serving:
         return [f"{model} {version} {done}; it is served as {model}@{version}"]
     return [
-        f"{model} {version} {done}; it is not served yet, "
-        f"the default is {entry.aliases.get('default')}",
+        f"{model} {version} {done}; it is not served yet, the default is {entry.default}",
         f"  to serve it beside that:  demitasse serve {model}@{version}",
         f"  to make it the default:   demitasse alias {model} default {version}",
     ]

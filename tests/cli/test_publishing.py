@@ -72,6 +72,20 @@ def test_a_bad_package_does_not_keep_the_others_out(
     assert "noop 1.0.0 published" in done.stdout
 
 
+def test_a_changed_package_among_others_is_named_with_what_happens_to_it(
+    demitasse: Command, noop: Path
+) -> None:
+    demitasse("publish", noop)
+    (noop / "note.txt").write_text("changed")
+
+    done = demitasse("publish", noop, EXAMPLES / "simulated")
+
+    assert done.returncode == 1
+    assert "raise the version" in done.stderr
+    assert "1 of 2 packages were not published" in done.stderr
+    assert "simulated 1.0.0 published" in done.stdout
+
+
 def test_a_mistake_in_the_manifest_names_file_key_and_what_is_accepted(
     demitasse: Command, noop: Path
 ) -> None:
