@@ -16,6 +16,9 @@ from envs.errors import InvalidRequirements
 
 KIT_REQUIREMENTS = ("msgpack", "numpy")  # what `wire` and `minion.worker` import
 
+#: Another machine finds there what the author found.
+_INDEX_OPTIONS = ("-i", "--index-url", "--extra-index-url")
+
 
 def normalise(text: str) -> tuple[str, ...]:
     """The lines of a requirements file in one spelling and order, with the kit's added.
@@ -37,6 +40,16 @@ def _logical_lines(text: str) -> Iterator[str]:
             yield stripped
 
 
+def _index_option(line: str) -> str:
+    option, *value = re.split(r"[\s=]+", line, maxsplit=1)
+    if option not in _INDEX_OPTIONS or not re.match(r"https?://\S+$", value[0] if value else ""):
+        raise InvalidRequirements(
+            f'requirements: "{line}" is not accepted; options may be {", ".join(_INDEX_OPTIONS)} '
+            "with a URL that begins with https:, and --hash behind a package"
+        )
+    return f"{option} {value[0]}"
+
+
 def _normal_line(line: str) -> str:
     if line.startswith(("-r", "-c", "-e", "--requirement", "--constraint", "--editable")):
         raise InvalidRequirements(
@@ -44,7 +57,7 @@ def _normal_line(line: str) -> str:
             'such as "torch==2.13.0"'
         )
     if line.startswith("-"):
-        return " ".join(line.split())
+        return _index_option(line)
     wanted, *hashes = re.split(r"\s+(?=--hash)", line)
     try:
         requirement = Requirement(wanted)

@@ -32,16 +32,27 @@ def test_spelling_order_and_comments_do_not_count():
 
 
 def test_options_and_hashes_are_kept():
-    text = "--extra-index-url  file:///wheels\nsix==1.17.0 \\\n    --hash=sha256:aa\n"
+    text = "--extra-index-url  https://wheels.example/s\nsix==1.17.0 \\\n    --hash=sha256:aa\n"
 
     assert set(normalise(text)) >= {
-        "--extra-index-url file:///wheels",
+        "--extra-index-url https://wheels.example/s",
         "six==1.17.0 --hash=sha256:aa",
     }
 
 
 @pytest.mark.parametrize(
-    "line", ["-r base.txt", "-e .", "./six.whl", "six=1", "six @ file:///home/ada/six.whl"]
+    "line",
+    [
+        "-r base.txt",
+        "-e .",
+        "./six.whl",
+        "six=1",
+        "six @ file:///home/ada/six.whl",
+        "--find-links /home/ada/wheels",
+        "--index-url file:///home/ada/wheels",
+        "--extra-index-url",
+        "--no-index",
+    ],
 )
 def test_a_line_that_only_the_authors_machine_understands_is_refused(line: str):
     with pytest.raises(InvalidRequirements, match="requirements: "):
