@@ -21,6 +21,8 @@ from wire.tensor import DTYPES, Tensor
 TENSOR_EXTENSION = 1
 #: Of a placeholder. Below the four of msgpack's own timestamps, which are refused by it.
 _MAX_EXTENSION_BYTES = 2
+#: Of an answer without its arrays, which travel beside it. A megabyte is a long text already.
+MAX_ANSWER_BYTES = 16 * 2**20
 MAX_DEPTH = 32  # far above what a person would design, far below the recursion limit
 
 
@@ -28,14 +30,20 @@ def pack_answer(value: Any) -> Tuple[bytes, List[np.ndarray]]:
     """The answer as msgpack, and the arrays that its placeholders number.
 
     Raises:
-        WireError: not a mapping, or something in it is not a JSON value; the
-            text names the place, such as `tags[0].score`.
+        WireError: not a mapping, larger than MAX_ANSWER_BYTES, or something in it
+            is not a JSON value; the text names the place, such as `tags[0].score`.
     """
     if not hasattr(value, "keys"):
         raise WireError(f"the answer is {type(value).__name__}, expected a mapping")
     arrays: List[np.ndarray] = []
     plain = _plain(value, arrays, "", 0)
-    return msgpack.packb(plain), arrays
+    packed = msgpack.packb(plain)
+    if len(packed) > MAX_ANSWER_BYTES:
+        raise WireError(
+            f"the answer takes {len(packed)} bytes without its arrays, "
+            f"at most {MAX_ANSWER_BYTES} are allowed"
+        )
+    return packed, arrays
 
 
 def unpack_answer(answer: Answer) -> Any:

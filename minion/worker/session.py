@@ -19,8 +19,23 @@ from minion.model import Answer, Batch, InvalidInput, Model
 from wire.answers import pack_answer
 from wire.area import Area
 from wire.errors import Code, WireError
-from wire.messages import BatchFailure, BatchResult, Invalid, PackedAnswer, Run, TensorRef
+from wire.frames import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from wire.messages import (
+    TENSOR_ALIGNMENT,
+    BatchFailure,
+    BatchResult,
+    Invalid,
+    PackedAnswer,
+    Run,
+    TensorRef,
+)
 from wire.tensor import DTYPES, Buffer, Tensor
+
+#: Of a batch's answers without their arrays; the rest of the head is for refusals.
+MAX_ANSWERS_BYTES = MAX_HEAD_BYTES * 3 // 4
+#: dtype, eight dimensions, offset and flag, as msgpack.
+_MAX_PLACE_BYTES = 72
+_MAX_WORDS_CHARACTERS = 1000
 
 Inputs = Mapping[str, Tuple[str, Tuple[int, ...]]]
 
@@ -60,9 +75,7 @@ class Session:
             traceback.print_exc()
             return BatchFailure(run.id, Code.MODEL_ERROR.value, "the model raised an exception")
         seconds = self._clock() - started
-        self._outgoing.reset()
-        body: List[Buffer] = []
-        entries = [self._entry(answer, body) for answer in answers]
+        entries, body = self._pack(answers)
         return BatchResult(run.id, entries, seconds, body)
 
     def _batch(self, run: Run) -> Batch:
@@ -99,6 +112,25 @@ class Session:
             return list(answers.values())
         return [invalid[i] if i in invalid else answers[i] for i in range(size)]
 
+    def _pack(
+        self, answers: Sequence[Union[Answer, InvalidInput]]
+    ) -> Tuple[List[Union[PackedAnswer, Invalid]], List[Buffer]]:
+        """The head's entries, which together fit into a head, and the body."""
+        self._outgoing.reset()
+        body: List[Buffer] = []
+        entries: List[Union[PackedAnswer, Invalid]] = []
+        room = MAX_ANSWERS_BYTES
+        for answer in answers:
+            entry = self._entry(answer, body)
+            if isinstance(entry, PackedAnswer):
+                size = len(entry.packed) + len(entry.tensors) * _MAX_PLACE_BYTES
+                if size > room:
+                    entry = _not_sent(f"{size} bytes, of which {room} fit into the batch's answers")
+                else:
+                    room -= size
+            entries.append(entry)
+        return entries, body
+
     def _entry(
         self, answer: Union[Answer, InvalidInput], body: List[Buffer]
     ) -> Union[PackedAnswer, Invalid]:
@@ -106,13 +138,18 @@ class Session:
             if isinstance(answer, InvalidInput):
                 return Invalid(_words(answer.code), _words(answer.reason), True)
             packed, arrays = pack_answer(answer)
+            return PackedAnswer(packed, self._place_all(arrays, body))
         except WireError as error:
-            return Invalid(Code.INVALID_OUTPUT.value, str(error), False)
+            return _not_sent(str(error))
         except Exception as error:  # the author's own mappings and subclasses are asked here
             traceback.print_exc()
-            detail = f"reading the answer raised {type(error).__name__}"
-            return Invalid(Code.INVALID_OUTPUT.value, detail, False)
-        return PackedAnswer(packed, [self._place(array, body) for array in arrays])
+            return _not_sent(f"reading the answer raised {type(error).__name__}")
+
+    def _place_all(self, arrays: Sequence[np.ndarray], body: List[Buffer]) -> List[TensorRef]:
+        size = sum(array.nbytes + TENSOR_ALIGNMENT for array in arrays)
+        if size > MAX_BODY_BYTES:  # of the frame in which the host sends them on
+            raise WireError(f"{size} bytes of arrays, at most {MAX_BODY_BYTES} are allowed")
+        return [self._place(array, body) for array in arrays]
 
     def _place(self, array: np.ndarray, body: List[Buffer]) -> TensorRef:
         tensor = Tensor.from_array(array)
@@ -121,10 +158,16 @@ class Session:
             self._outgoing.view(ref)[...] = array
             return ref
         offset = sum(map(len, body))
+        if offset + len(tensor.data) > MAX_BODY_BYTES:
+            raise WireError(f"the batch's arrays take more than {MAX_BODY_BYTES} bytes")
         body.append(tensor.data)
         return TensorRef(tensor.dtype, tensor.shape, offset, True)
 
 
+def _not_sent(detail: str) -> Invalid:
+    return Invalid(Code.INVALID_OUTPUT.value, detail[:_MAX_WORDS_CHARACTERS], False)
+
+
 def _words(text: object) -> str:
     """A text that can travel, of whatever an author put in its place."""
-    return str(text).encode("utf-8", "replace").decode()
+    return str(text)[:_MAX_WORDS_CHARACTERS].encode("utf-8", "replace").decode()

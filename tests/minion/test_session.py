@@ -10,8 +10,9 @@ import pytest
 
 from minion.model import Batch, InvalidInput, Model
 from minion.worker.session import Session, zeros
-from wire.answers import unpack_answer
+from wire.answers import MAX_ANSWER_BYTES, unpack_answer
 from wire.area import Area
+from wire.frames import MAX_BODY_BYTES, FrameReader
 from wire.messages import Answer, BatchFailure, BatchResult, Invalid, Run
 from wire.tensor import Tensor
 
@@ -82,6 +83,49 @@ def test_an_answer_that_raises_when_read_costs_its_own_example(answer: Any) -> N
 
     assert (bad.code, bad.invalid_input) == ("invalid-output", False)
     assert good == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"a": "x" * MAX_ANSWER_BYTES},
+        {"a": np.zeros(MAX_BODY_BYTES, np.uint8)},  # never touched
+        {"a": np.zeros((1,) * 9)},
+    ],
+    ids=["text", "arrays", "dimensions"],
+)
+def test_an_answer_that_is_too_large_costs_its_own_example(answer: Any) -> None:
+    bad, good = entries(answer, {"a": 1})
+
+    assert (bad.code, bad.invalid_input) == ("invalid-output", False)
+    assert "at most" in bad.detail
+    assert good == {"a": 1}
+
+
+def test_answers_that_are_too_large_together_leave_a_frame_that_can_be_read() -> None:
+    result = run(Says(*[{"a": "x" * 15 * 2**20}] * 5, {"a": 1}), *range(6))
+
+    [frame] = FrameReader().feed(b"".join(result.encode()))
+    read = BatchResult.decode(frame)
+    assert [isinstance(entry, Invalid) for entry in read.answers] == [False] * 3 + [True] * 2 + [
+        False
+    ]
+
+
+def test_arrays_that_are_too_large_together_cost_the_last_of_them() -> None:
+    large = {"a": np.zeros(MAX_BODY_BYTES * 2 // 3, np.uint8)}
+
+    result = run(Says(large, large, {"a": 1}), 1, 2, 3)
+
+    assert isinstance(result, BatchResult)
+    assert [isinstance(entry, Invalid) for entry in result.answers] == [False, True, False]
+    assert sum(map(len, result.body)) <= MAX_BODY_BYTES
+
+
+def test_a_reason_without_end_is_cut() -> None:
+    [invalid] = entries(InvalidInput(0, "x" * 10**6, code="unlucky"))
+
+    assert len(invalid.detail) == 1000
 
 
 @pytest.mark.parametrize("answer", [None, 1, "text", [1]])

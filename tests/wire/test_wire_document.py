@@ -9,6 +9,7 @@ import msgpack
 import pytest
 
 from tests.wire.golden import MESSAGES, golden
+from wire.answers import MAX_ANSWER_BYTES
 from wire.errors import Code
 from wire.frames import (
     HEADER,
@@ -62,6 +63,7 @@ def test_limits_are_those_of_the_code() -> None:
         in (TEXT)
     )
     assert f"| {MAX_EXAMPLE_BYTES >> 20} MiB |" in TEXT
+    assert f"`answer` takes at most {MAX_ANSWER_BYTES >> 20} MiB" in TEXT
     assert f"at most {MAX_PARAMETER_DEPTH} deep" in TEXT
 
 
