@@ -41,7 +41,6 @@ DemitasseError
 │   ├── WorkerCrashed                worker-crashed
 │   └── PredictTimeout               predict-timeout
 ├── DeadlineExceeded                 deadline-exceeded
-├── Cancelled                        cancelled
 └── Internal                         internal-error
 
 Each leaf has a stable `code`, a one-line docstring that is its default text,
@@ -326,7 +325,7 @@ class ModelError(ModelFailure):
 
 
 class InvalidOutput(ModelFailure):
-    """The model's answer is not what it declares."""
+    """The model's answer is not made of JSON values."""
 
     code = "invalid-output"
 
@@ -350,13 +349,6 @@ class DeadlineExceeded(DemitasseError):
     retryable = True
 
 
-class Cancelled(DemitasseError):
-    """The work was called off before it was done."""
-
-    code = "cancelled"
-    retryable = True
-
-
 class Internal(DemitasseError):
     """Something went wrong on our side."""
 
@@ -373,7 +365,7 @@ _FROM_WIRE: dict[str, type[DemitasseError]] = {
     Code.WORKER_CRASHED.value: WorkerCrashed,
     Code.PREDICT_TIMEOUT.value: PredictTimeout,
     Code.DEADLINE_EXCEEDED.value: DeadlineExceeded,
-    Code.CANCELLED.value: Cancelled,
+    Code.CANCELLED.value: NotServing,  # nobody waits for it any more
 }
 
 

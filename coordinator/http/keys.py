@@ -1,7 +1,8 @@
 """The typed keys under which a request and the application keep what belongs to the edge.
 
-A room that `app.py` introduces brings its own `AppKey` beside its class; here
-are only those that the edge itself sets and reads.
+Here are those of the edge as a whole: limits, timeouts, ids. Keys of rooms stand
+beside the handlers that ask them: ANALYSIS, DIRECTORY and FLEET in `native`,
+CATALOG in `admin`; `app.py` sets them all.
 """
 
 from __future__ import annotations

@@ -46,7 +46,6 @@ STATUS: dict[type[DemitasseError], int] = {
     errors.ModelFailure: 502,
     errors.PredictTimeout: 504,
     errors.DeadlineExceeded: 504,
-    errors.Cancelled: 503,
     errors.Internal: 500,
 }
 
@@ -117,7 +116,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         if hdrs.ALLOW in exception.headers:
             response.headers[hdrs.ALLOW] = exception.headers[hdrs.ALLOW]
     except Exception:
-        _log.exception("request %s: %s %s failed", request_id, request.method, request.path)
+        path = request.rel_url.raw_path  # as it came: decoded, it could end the line
+        _log.exception("request %s: %s %s failed", request_id, request.method, path)
         response = _refusal(request, errors.Internal(), request_id)
     if not response.prepared:
         response.headers[X_REQUEST_ID] = request_id

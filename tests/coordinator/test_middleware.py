@@ -78,6 +78,15 @@ async def test_an_unexpected_exception_is_logged_with_the_id_and_shown_to_nobody
     assert "swordfish" in caplog.text
 
 
+async def test_a_path_cannot_write_lines_into_the_log(caplog):
+    async with serving(raising(ValueError()), path="/{any}") as port, calling(port) as caller:
+        await caller.send(post().replace(b"/x", b"/a%0AERROR%20forged"))
+        await caller.reply()
+
+    assert "/a%0AERROR%20forged" in caplog.text
+    assert "\nERROR forged" not in caplog.text
+
+
 async def test_a_sane_request_id_is_taken_over():
     reply = await exchange(tells_its_id, post(X_Request_Id="trace-1.2:a/b+c="))
 
