@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from coordinator.errors import DemitasseError, NotServing, PayloadTooLarge, from_wire
 from wire.errors import WireError
-from wire.frames import MAX_HEAD_BYTES, FrameReader
+from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, UPGRADE_TOKEN, FrameReader
 from wire.messages import (
     Cancel,
     Drain,
@@ -33,15 +33,12 @@ from wire.messages import (
 from wire.tensor import Buffer, Tensor
 
 _UPGRADE = (
-    b"GET /link HTTP/1.1\r\nHost: minion\r\nConnection: Upgrade\r\nUpgrade: demitasse/1\r\n\r\n"
-)
+    f"GET /link HTTP/1.1\r\nHost: minion\r\nConnection: Upgrade\r\nUpgrade: {UPGRADE_TOKEN}\r\n\r\n"
+).encode()
 _SWITCHED = b"HTTP/1.1 101 "
 _HEAD_END = b"\r\n\r\n"
 _MAX_HEAD_BYTES = 8192
 CONNECT_TIMEOUT_SECONDS = 5.0
-#: What a host takes in one frame: half of the memory that it shares with a worker. It
-#: ends a connection on which more is announced, and with it all that is in flight there.
-MAX_EXAMPLE_BYTES = 256 * 2**20
 #: A host that leaves this much unread is stuck. Some ten photos of 4 megapixels.
 MAX_UNREAD_BYTES = 128 * 2**20
 
