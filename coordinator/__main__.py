@@ -26,8 +26,8 @@ log = logging.getLogger("demitasse.coordinator")
 
 def main() -> int:
     arguments = _arguments()
-    if arguments.die_with_parent and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if arguments.parent_pid is not None and not _die_with(arguments.parent_pid):
+        return 1
     try:
         settings = load_settings()
     except InvalidSettings as error:
@@ -43,8 +43,16 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="coordinator", description="Answers the public API.")
-    parser.add_argument("--die-with-parent", action="store_true", help="end when the parent does")
+    parser.add_argument("--parent-pid", type=int, help="end when this process does, the parent")
     return parser.parse_args()
+
+
+def _die_with(parent: int) -> bool:
+    """Whether the parent lives; from now on, this process does not outlive it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # In this order: of a parent that died before the call above, nobody is told.
+    return os.getppid() == parent
 
 
 async def _serve(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +20,10 @@ class Front:
         self.detail = ""
         self._changed = changed
         self._child = Child(
-            lambda starts: [sys.executable, "-P", "-m", "coordinator", "--die-with-parent"],
+            lambda starts: [
+                *(sys.executable, "-P", "-m", "coordinator"),
+                *("--parent-pid", str(os.getpid())),
+            ],
             log=log,
             environment=environment,
             on_start=lambda starts, pid: self._set_state("running"),
