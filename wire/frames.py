@@ -63,7 +63,7 @@ class FrameReader:
         self._max_head_bytes = max_head_bytes
         self._max_body_bytes = max_body_bytes
         self._pending: Optional[bytearray] = None  # the frame that is being completed
-        self._filled = 0
+        self._size = 0  # of which so much is awaited: its header first, then all of it
 
     def feed(self, data: bytes) -> List[Frame]:
         """The frames that `data` completes, oldest first. The reader keeps the rest.
@@ -83,12 +83,11 @@ class FrameReader:
 
     def _start(self, view: memoryview, frames: List[Frame]) -> memoryview:
         if len(view) < HEADER.size:
-            self._pending, self._filled = bytearray(HEADER.size), 0
+            self._pending, self._size = bytearray(), HEADER.size
             return self._continue(view, frames)
         kind, id, head_end, size = self._measure(view)
         if len(view) < size:
-            # The rest of a long frame is received into its final place: one copy.
-            self._pending, self._filled = bytearray(size), 0
+            self._pending, self._size = bytearray(), size
             return self._continue(view, frames)
         frames.append(Frame(kind, id, view[HEADER.size : head_end], view[head_end:size]))
         return view[size:]
@@ -96,10 +95,9 @@ class FrameReader:
     def _continue(self, view: memoryview, frames: List[Frame]) -> memoryview:
         pending = self._pending
         assert pending is not None
-        taken = min(len(view), len(pending) - self._filled)
-        pending[self._filled : self._filled + taken] = view[:taken]
-        self._filled += taken
-        if self._filled == len(pending):
+        taken = min(len(view), self._size - len(pending))
+        pending += view[:taken]
+        if len(pending) == self._size:
             self._complete(pending, frames)
         return view[taken:]
 
@@ -107,8 +105,8 @@ class FrameReader:
         whole = memoryview(pending)
         kind, id, head_end, size = self._measure(whole)
         if size > len(pending):
-            self._pending = bytearray(size)
-            self._pending[: len(pending)] = pending
+            whole.release()
+            self._size = size
             return
         self._pending = None
         frames.append(Frame(kind, id, whole[HEADER.size : head_end], whole[head_end:]))
