@@ -39,6 +39,9 @@ __all__ = ["Manifest", "ManifestError", "load_manifest", "parse_manifest", "vers
 
 FILE_NAME = "model.toml"
 RESERVED_NAMES = ("decoder",)  # the image tier's own minion
+#: `preprocess.model` makes no larger image (48 MB); a model that asked for one would load and
+#: never get an answer. The registry does not import it: a test compares the two.
+MAX_IMAGE_SIDE = 4096
 RESIZES = ("stretch", "crop", "pad")
 
 _TOP_KEYS = (
@@ -279,6 +282,10 @@ def _read_image_input(table: Table, name: str, spec: TensorSpec) -> ImageInput:
     if len(spec.shape) != 3 or spec.shape[2] != 3 or min(spec.shape) < 1:
         raise table.refusal("shape", "[height, width, 3] for an input with `resize`")
     height, width, _ = spec.shape
+    if max(height, width) > MAX_IMAGE_SIDE:
+        raise table.refusal(
+            "shape", f"height and width of at most {MAX_IMAGE_SIDE} for an input with `resize`"
+        )
     return ImageInput(name, height, width, resize)
 
 

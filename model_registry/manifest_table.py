@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from model_registry.errors import RegistryError
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)")
 _UNIT_SECONDS = {"ms": 1e-3, "s": 1.0}
 
 
@@ -110,11 +109,9 @@ class Table:
         """A duration, which the file writes as a string with a unit."""
         low, high = limits
         value = self._or_default(key, default)
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        if match is not None:
-            seconds = float(match[1]) * _UNIT_SECONDS[match[2]]
-            if low <= seconds <= high:
-                return seconds
+        seconds = read_duration(value) if isinstance(value, str) else None
+        if seconds is not None and low <= seconds <= high:
+            return seconds
         raise self.refusal(key, f'a duration such as "5ms" or "1.5s", from {low:g}s to {high:g}s')
 
     def table(self, key: str, accepted: Collection[str]) -> Table:
@@ -159,6 +156,12 @@ class Table:
             key=self.dotted(key),
             value=self.value(key),
         )
+
+
+def read_duration(text: str) -> float | None:
+    """Seconds of `5ms` or `1.5s`; None for what is no duration."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)", text)
+    return None if match is None else float(match[1]) * _UNIT_SECONDS[match[2]]
 
 
 def _shown(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -18,8 +17,6 @@ Home = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")]
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)")
 
 
 class Pinned(NamedTuple):
@@ -39,10 +36,12 @@ def parse_pinned(text: str) -> Pinned:
 
 def parse_duration(text: str) -> float:
     """Seconds of `5ms` or `0.25s`, as durations are written in a model.toml."""
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
+    from model_registry.manifest_table import read_duration
+
+    seconds = read_duration(text.strip())
+    if seconds is None:
         raise typer.BadParameter(f"{text!r} is no duration; write a number with ms or s, as in 5ms")
-    return float(match[1]) * (0.001 if match[2] == "ms" else 1.0)
+    return seconds
 
 
 def listed(text: str | None) -> list[str]:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from model_registry.manifest import (
+    MAX_IMAGE_SIDE,
     ImageInput,
     Manifest,
     ManifestError,
@@ -12,6 +13,7 @@ from model_registry.manifest import (
     version_key,
 )
 from model_registry.settings import Settings
+from preprocess.model import MAX_OUTPUT_SIDE
 from wire.tensor import TensorSpec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -192,6 +194,12 @@ def test_what_may_be_left_out_has_a_default():
             id="a photo of floats",
         ),
         pytest.param(
+            changed("[128, 96, 3]", "[128, 4097, 3]"),
+            "input.image.shape is [128, 4097, 3]; expected height and width of at most 4096 "
+            "for an input with `resize`",
+            id="an image larger than the image tier makes",
+        ),
+        pytest.param(
             changed('dtype = "uint8"', 'dtype = "u1"'),
             'input.image.dtype is "u1"; expected one of bool, uint8, uint16, uint32, uint64, '
             "int8, int16, int32, int64, float16, float32, float64",
@@ -253,6 +261,10 @@ def test_what_may_be_left_out_has_a_default():
 )
 def test_a_mistake_is_named_with_file_key_value_and_what_is_accepted(text: str, message: str):
     assert str(error_of(text)) == f"{FILE}: {message}"
+
+
+def test_the_largest_image_is_the_largest_that_the_image_tier_makes():
+    assert MAX_IMAGE_SIDE == MAX_OUTPUT_SIDE
 
 
 @pytest.mark.parametrize("name", ["Tagger", "1tagger", "tag_ger", "decoder", "", "t" * 64])
