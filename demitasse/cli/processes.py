@@ -36,11 +36,17 @@ def process_table(processes: Sequence[ProcessInfo]) -> Table:
                 each.pid,
                 each.address,
                 Text(each.state, style=_STYLES.get(each.state, "yellow")),
-                each.detail.partition("\n")[0],
+                _brief(each.detail),
             )
             for each in processes
         ),
     )
+
+
+def _brief(detail: str) -> str:
+    """Of several lines the first, which says what failed and where its log is, and the last."""
+    lines = [line.strip() for line in detail.splitlines() if line.strip()]
+    return " ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else ""
 
 
 class Change(NamedTuple):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from demitasse.cli.processes import Narrator
+import pytest
+
+from demitasse.cli.console import show
+from demitasse.cli.processes import Narrator, process_table
 from deploy.status import ProcessInfo
 
 
@@ -89,3 +92,14 @@ def test_two_versions_of_one_model_count_as_one() -> None:
     second = ProcessInfo("minion", "tagger", "1.1.0", 9, None, "ready", "")
 
     assert Narrator().summary([decoder(), minion("ready"), second]) == "ready: 1 model"
+
+
+def test_of_a_failed_build_the_table_has_the_log_and_its_last_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    detail = "installing torch failed; /home/envs/ab.log ends with:\nlooking\nno such version\n"
+
+    show(process_table([minion("failed", detail=detail)]))
+
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.endswith("torch failed; /home/envs/ab.log ends with: no such version")
