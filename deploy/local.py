@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ from storage.engine import migrate, open_engine
 
 __all__ = ["DeploymentError", "LocalDeployment", "ProcessInfo", "Status", "read_status"]
 
-#: How often the registry is asked what should run, and leases are renewed.
+#: How often the registry is asked what should run.
 WATCH_SECONDS = 0.5
 #: Whoever reads the status holds the lock for an instant, to see whether somebody else does.
 LOCK_SECONDS = 0.5
@@ -84,6 +85,8 @@ class LocalDeployment:
         self._retired: dict[asyncio.Task[None], Minion] = {}
         self._leased: dict[str, Replica] = {}
         self._unlisted: set[str] = set()  # replicas that the registry does not list yet
+        self._renewal_due = 0.0  # monotonic
+        self._look_seconds = min(WATCH_SECONDS, settings.lease_ttl / 3)
         self._wake = asyncio.Event()
         self._sockets = socket_folder(self.run_folder)
         self._dirty = False
@@ -190,7 +193,7 @@ class LocalDeployment:
             self._start_decoder()
             while not (stop.is_set() or abort.is_set()):
                 await self._attempt(self._look_after_everything())
-                await _any_of(stop, abort, self._wake, within=WATCH_SECONDS)
+                await _any_of(stop, abort, self._wake, within=self._look_seconds)
         finally:
             await self._stop(abort)
             await asyncio.wait(keeping)
@@ -219,8 +222,12 @@ class LocalDeployment:
             if minion.pid is not None and minion.id in self._leased
         }
         ttl = self.settings.lease_ttl
-        ended = await asyncio.to_thread(self._leases.renew, list(alive), ttl=ttl)
-        for id in (ended | self._unlisted) & alive.keys():
+        missing = set(self._unlisted)
+        now = time.monotonic()
+        if now >= self._renewal_due:  # every renewal waits for the disk
+            missing |= await asyncio.to_thread(self._leases.renew, list(alive), ttl=ttl)
+            self._renewal_due = now + ttl / 3
+        for id in missing & alive.keys():
             await asyncio.to_thread(self._leases.put, alive[id], ttl=ttl)
             if self._leased[id] is alive[id]:  # not started again meanwhile
                 self._unlisted.discard(id)
@@ -313,7 +320,7 @@ class LocalDeployment:
         waited = {draining, aborted}
         while draining in waited:
             done, waited = await asyncio.wait(
-                waited, timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                waited, timeout=self._look_seconds, return_when=asyncio.FIRST_COMPLETED
             )
             if aborted in done:
                 self._kill_everything()

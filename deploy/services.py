@@ -42,6 +42,13 @@ def model_service(entry: ModelEntry, version: Version, *, replica: str, python: 
     )
 
 
+def _cores() -> int:
+    """Those that we may run on, which a container or taskset makes fewer than there are."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def decoder_service(settings: Settings, *, replica: str) -> ServiceSpec:
     """The image tier, which runs in the platform's own environment."""
     return ServiceSpec(
@@ -56,7 +63,7 @@ def decoder_service(settings: Settings, *, replica: str) -> ServiceSpec:
         queue_limit=DECODER_QUEUE_LIMIT,
         max_batch_size=1,
         max_queue_delay_seconds=0.0,
-        workers=settings.decoder_workers or os.cpu_count() or 1,
+        workers=settings.decoder_workers or _cores(),
         predict_timeout_seconds=settings.decode_timeout,
         options={"max_pixels": settings.max_image_pixels},
     )

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from filelock import FileLock
-from sqlalchemy import text
+from sqlalchemy import select, text
 from watching import PATIENCE_SECONDS, alive, eventually
 
 from coordinator.config import Settings
@@ -25,7 +25,8 @@ from deploy.status import LOCK_FILE, NOTHING, ProcessInfo, read_status
 from model_registry.artifacts import ArtifactStore
 from model_registry.catalog import Catalog
 from model_registry.leases import Leases, Replica
-from storage.engine import migrate, open_engine, writing
+from storage.engine import migrate, open_engine, reading, writing
+from storage.tables import replicas
 
 GATE = Path(__file__).parent.parent / "coordinator" / "models" / "gate"
 
@@ -57,6 +58,10 @@ class Home:
 
     def leases(self) -> dict[str, Replica]:
         return {each.id: each for each in Leases(self.engine).alive()}
+
+    def lease_ends(self) -> dict[str, float]:
+        with reading(self.engine) as connection:
+            return dict(connection.execute(select(replicas.c.id, replicas.c.expires_at)).all())
 
 
 class Up:
@@ -291,6 +296,19 @@ async def test_a_host_that_hangs_for_seconds_of_real_time_is_started_again(home:
         assert platform.of("minion", "gate")[0].pid != before.pid
         assert not alive(before.pid or 0)
         assert (await platform.ask("gate"))["model"] == "gate"
+
+
+async def test_a_lease_is_left_alone_until_a_third_of_it_is_over(home: Home) -> None:
+    home.settings = replace(home.settings, lease_ttl=600.0)
+    home.publish("gate")
+    async with up(home) as platform:
+        await platform.becomes("ready", "gate")
+        before = home.lease_ends()["gate-1.0.0-0"]
+
+        home.publish("other")
+        await platform.becomes("ready", "other")  # after several looks of the supervisor
+
+        assert home.lease_ends()["gate-1.0.0-0"] == before
 
 
 async def test_a_killed_coordinator_is_started_again(home: Home) -> None:
