@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from tests.wire.golden import MESSAGES, encoded
 from wire.errors import WireError
-from wire.frames import HEADER, MAGIC, PROTOCOL_VERSION, Frame, FrameReader, encode_frame
+from wire.frames import (
+    HEADER,
+    MAGIC,
+    MAX_BODY_BYTES,
+    PROTOCOL_VERSION,
+    Frame,
+    FrameReader,
+    encode_frame,
+)
 
 STREAM = b"".join(map(encoded, MESSAGES.values()))
 
@@ -132,6 +140,20 @@ def test_an_announced_length_is_checked_before_memory_is_taken() -> None:
 
     with pytest.raises(WireError):
         reader.feed(header(body=2**62))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 100_000
+
+
+@pytest.mark.parametrize("cut", [10, HEADER.size], ids=["in the header", "behind the header"])
+def test_memory_is_taken_for_what_arrives_and_not_for_what_is_announced(cut: int) -> None:
+    reader = FrameReader()
+    data = header(body=MAX_BODY_BYTES) + bytes(1000)
+    tracemalloc.start()
+
+    reader.feed(data[:cut])
+    reader.feed(data[cut:])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
