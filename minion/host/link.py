@@ -131,6 +131,8 @@ class HostLink(asyncio.Protocol):
             self._send(Drain())
 
     def _received(self, message: Message) -> None:
+        if not self._greeted and not isinstance(message, Hello):
+            raise WireError(f"{type(message).__name__} before Hello")
         if isinstance(message, Predict):
             self._predict(message)
         elif isinstance(message, Cancel):

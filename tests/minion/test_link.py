@@ -20,7 +20,18 @@ from minion.host.spec import InputSpec
 from tests.minion.service import DEADLINE_SECONDS, POISON, Gate, eventually, service, x
 from wire.answers import unpack_answer
 from wire.frames import FrameReader
-from wire.messages import Cancel, Drain, Hello, Message, Predict, Ready, Result, Status, Tuning
+from wire.messages import (
+    Cancel,
+    Drain,
+    Hello,
+    Message,
+    Predict,
+    Ready,
+    Result,
+    Status,
+    Tune,
+    Tuning,
+)
 from wire.messages import decode as decode_message
 from wire.tensor import Tensor
 
@@ -299,7 +310,7 @@ class Raw:
         assert b" 101 " in await raw.reader.readuntil(b"\r\n\r\n")
         return raw
 
-    def send(self, message: Hello | Predict | Cancel) -> None:
+    def send(self, message: Hello | Predict | Cancel | Tune) -> None:
         self.writer.writelines(message.encode())
 
     async def messages(self) -> list[Message]:
@@ -327,6 +338,25 @@ async def test_nothing_is_said_before_hello(start_host: StartHost) -> None:
     said = await raw.messages()
 
     assert [type(message) for message in said[:2]] == [Ready, Status]
+    await raw.close()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Predict(1, x(1), None, {}), Cancel(1), Tune(1, Tuning(1, 1, 0.0, 9))],
+    ids=["Predict", "Cancel", "Tune"],
+)
+async def test_whoever_does_not_say_hello_first_is_not_served(
+    start_host: StartHost, message: Predict | Cancel | Tune
+) -> None:
+    host = await start_host("Echo")
+    await host.ready_link()
+    raw = await Raw.connect(host)
+
+    raw.send(message)
+
+    assert await raw.ended()
+    assert (host.lane.bouncer.admitted, host.lane.tuning.revision) == (0, 0)
     await raw.close()
 
 
@@ -360,6 +390,7 @@ async def test_an_id_in_flight_cannot_be_used_again(start_host: StartHost, gate:
     await host.ready_link()
     raw = await Raw.connect(host)
 
+    raw.send(Hello("raw"))
     raw.send(Predict(1, x(1), None, {}))
     raw.send(Predict(1, x(2), None, {}))
 
@@ -400,6 +431,7 @@ async def test_a_coordinator_that_does_not_read_is_not_read_from(start_host: Sta
     host = await start_host("Arrays", queue_limit=8, options={"length": length})
     await host.ready_link()
     raw = await Raw.connect(host)
+    raw.send(Hello("raw"))
     raw.writer.transport.pause_reading()
     wanted = 4 * MAX_UNREAD_BYTES // length
     bouncer = host.lane.bouncer
