@@ -83,7 +83,13 @@ def kinds(kind: type[errors.DemitasseError]) -> Iterator[type[errors.DemitasseEr
 #: Branches of the tree: what is raised is a leaf below them.
 BRANCHES = {errors.CallerError, errors.NotFound, errors.Overloaded, errors.ModelFailure}
 CODES = {kind.code for kind in kinds(errors.DemitasseError) if kind not in BRANCHES}
-IMAGE_CODES = {decode.DAMAGED, decode.EMPTY, decode.FORMAT_UNSUPPORTED, decode.TOO_LARGE}
+IMAGE_CODES = {
+    decode.DAMAGED,
+    decode.EMPTY,
+    decode.FORMAT_UNSUPPORTED,
+    decode.TOO_COSTLY,
+    decode.TOO_LARGE,
+}
 
 
 @pytest.mark.parametrize("code", sorted(CODES | IMAGE_CODES))
