@@ -42,6 +42,9 @@ _STATUS = {
     Code.DEADLINE_EXCEEDED.value: 504,
 }
 
+#: numpy's kinds of what may be written for a dtype of a kind.
+_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
+
 
 class SettingsChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A PATCH of the numbers that may change while the lane runs."""
@@ -214,8 +217,25 @@ def _tensors(inputs: Mapping[str, Any], spec: ServiceSpec) -> dict[str, Tensor]:
         declared = spec.inputs.get(name)
         if declared is None:
             raise WireError(f"unknown input {name!r}, expected {sorted(spec.inputs)}")
-        tensors[name] = Tensor.from_array(np.array(value, DTYPES[declared.dtype]))
+        array = _array(value, DTYPES[declared.dtype])
+        if array is None:
+            raise WireError(f"input {name!r}: the values are not all {declared.dtype}")
+        tensors[name] = Tensor.from_array(array)
     return tensors
+
+
+def _array(value: Any, wanted: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+    """Nested lists of numbers or booleans as an array, or None if a value would not stay itself.
+
+    numpy picks a dtype first: asked for one, it parses strings and cuts fractions off.
+    """
+    found = np.asarray(value)
+    if found.size and found.dtype.kind not in _KINDS[wanted.kind]:
+        return None
+    with np.errstate(over="ignore"):
+        array = found.astype(wanted)
+    same = np.isfinite(array) if wanted.kind == "f" else array == found
+    return array if same.all() else None
 
 
 def _changed(tuning: Tuning, change: SettingsChange) -> Tuning:

@@ -152,6 +152,44 @@ async def test_arrays_are_answered_as_nested_lists(start_host: StartHost) -> Non
 
 
 @pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("uint8", -1),
+        ("uint8", 256),
+        ("uint8", 2.5),
+        ("uint8", "1"),
+        ("uint8", None),
+        ("uint64", -1),
+        ("int64", 2**63),
+        ("float32", "1"),
+        ("float32", 1e39),
+        ("float32", True),
+        ("bool", 2),
+    ],
+)
+async def test_a_value_that_would_not_stay_itself_is_refused(
+    start_host: StartHost, dtype: str, value: Any
+) -> None:
+    host = await start_host("Echo", inputs={"x": InputSpec(dtype, (1,))})
+
+    code, problem = await infer(host, [value])
+
+    assert (code, problem["detail"]) == (400, f"input 'x': the values are not all {dtype}")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("uint8", 255), ("uint64", 2**64 - 1), ("int64", -(2**63)), ("float32", 3), ("bool", True)],
+)
+async def test_a_value_that_fits_is_taken(start_host: StartHost, dtype: str, value: Any) -> None:
+    host = await start_host("Echo", inputs={"x": InputSpec(dtype, (1,))})
+
+    code, answer = await infer(host, [value])
+
+    assert (code, answer["output"]["x"]) == (200, float(value))
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"",
