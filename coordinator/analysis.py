@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from coordinator.errors import (
-    DeadlineExceeded,
     DemitasseError,
     InvalidInput,
     InvalidOutput,
@@ -193,11 +192,7 @@ class Analysis:
         """
         place = ticket.place
         try:
-            async with asyncio.timeout_at(deadline):
-                prediction = await ticket.predict(inputs, parameters, deadline)
-        except TimeoutError:
-            count_answer(place.model, place.version, DeadlineExceeded.code)
-            raise DeadlineExceeded from None
+            prediction = await ticket.predict(inputs, parameters, deadline)
         except DemitasseError as error:
             count_answer(place.model, place.version, error.code)
             raise

@@ -11,7 +11,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from coordinator.errors import DemitasseError, NotServing, PayloadTooLarge, from_wire
+from coordinator.errors import (
+    DeadlineExceeded,
+    DemitasseError,
+    NotServing,
+    PayloadTooLarge,
+    from_wire,
+)
 from wire.errors import WireError
 from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, UPGRADE_TOKEN, FrameReader
 from wire.messages import (
@@ -84,6 +90,13 @@ class Link(asyncio.Protocol):
         """Nobody waits for this one any more."""
         if self._waiting.pop(id, None) is not None:
             self._send(Cancel(id).encode())
+
+    def expire(self, id: int) -> None:
+        """The deadline of this one has passed: whoever waits is told, and the host too."""
+        future = self._waiting.get(id)
+        if future is not None and not future.done():
+            future.set_exception(DeadlineExceeded())
+            self.cancel(id)
 
     def tune(self, tuning: Tuning) -> asyncio.Future[Tuning]:
         """Asks for new numbers; the future gives those in force. Raises NotServing."""

@@ -44,12 +44,20 @@ def wanted_refs(request: web.Request, timeouts: Timeouts) -> Wanted:
     query = request.query
     models = tuple(parse_ref(text) for text in _listed(query.getall("models", ())))
     require = tuple(_listed(query.getall("require", ())))
-    for unknown in query.keys() - {"models", "require", "timeout"}:
-        raise InvalidParameter(
-            f"there is no parameter {unknown!r}; there are models, require and timeout",
-            field=unknown,
-        )
+    _refuse_unknown(request, "models", "require", "timeout")
     return Wanted(models, require, read_timeout(request, timeouts))
+
+
+def only_timeout(request: web.Request, timeouts: Timeouts) -> float:
+    """As `read_timeout`, of a route that has no other parameter.
+
+    Raises:
+        InvalidParameter: as there, or another parameter: a version that was meant
+            to be pinned, and is not, would go unnoticed.
+    """
+    if request.query_string:
+        _refuse_unknown(request, "timeout")
+    return read_timeout(request, timeouts)
 
 
 def read_timeout(request: web.Request, timeouts: Timeouts) -> float:
@@ -70,6 +78,14 @@ def read_timeout(request: web.Request, timeouts: Timeouts) -> float:
             field=field,
         )
     return seconds
+
+
+def _refuse_unknown(request: web.Request, *accepted: str) -> None:
+    for unknown in request.query.keys() - set(accepted):
+        raise InvalidParameter(
+            f"there is no parameter {unknown!r} here; there is {', '.join(accepted)}",
+            field=unknown,
+        )
 
 
 def _listed(values: Sequence[str]) -> dict[str, None]:

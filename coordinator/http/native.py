@@ -63,7 +63,7 @@ async def infer(request: web.Request) -> web.Response:
     started = time.monotonic()
     analysis = request.app[ANALYSIS]
     version = _version(request)
-    deadline = started + payloads.read_timeout(request, request.app[TIMEOUTS])
+    deadline = started + payloads.only_timeout(request, request.app[TIMEOUTS])
     with analysis.reserve(version) as ticket:
         read = _decoded_photo if _sends_photo(request, version) else _own_inputs
         inputs, parameters = await read(request, version, deadline)

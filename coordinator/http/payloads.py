@@ -27,7 +27,7 @@ from coordinator.errors import (
 from coordinator.http import multipart, tensors
 from coordinator.http.answers import write_answer
 from coordinator.http.body import PayloadLimits, defer_continue, read_body
-from coordinator.http.head import Timeouts, Wanted, read_timeout, wanted_refs
+from coordinator.http.head import Timeouts, Wanted, only_timeout, wanted_refs
 from wire.tensor import Buffer, Tensor, TensorSpec
 
 __all__ = [
@@ -37,10 +37,10 @@ __all__ = [
     "Timeouts",
     "Wanted",
     "defer_continue",
+    "only_timeout",
     "parse_example",
     "read_inputs",
     "read_photos",
-    "read_timeout",
     "wanted_refs",
     "write_answer",
 ]

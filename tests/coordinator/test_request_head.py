@@ -4,7 +4,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from coordinator.errors import InvalidParameter
-from coordinator.http.head import Timeouts, read_timeout, wanted_refs
+from coordinator.http.head import Timeouts, only_timeout, read_timeout, wanted_refs
 from coordinator.router import ModelRef
 
 TIMEOUTS = Timeouts(default=30.0, maximum=300.0)
@@ -87,3 +87,14 @@ def test_a_bad_header_is_named():
     with pytest.raises(InvalidParameter) as refusal:
         read_timeout(request, TIMEOUTS)
     assert refusal.value.field == "Demitasse-Timeout"
+
+
+def test_a_route_for_one_model_refuses_every_parameter_but_timeout():
+    pinned = make_mocked_request("POST", "/models/noop/infer?version=9.9.9")
+    hurried = make_mocked_request("POST", "/models/noop/infer?timeout=2")
+
+    with pytest.raises(InvalidParameter) as refused:
+        only_timeout(pinned, TIMEOUTS)
+
+    assert refused.value.field == "version"
+    assert only_timeout(hurried, TIMEOUTS) == 2.0
