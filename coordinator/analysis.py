@@ -34,7 +34,7 @@ from coordinator.merge import (
     refuse_if_required,
 )
 from coordinator.metrics import count_answer
-from coordinator.router import DEFAULT_ALIAS, ModelRef, resolve
+from coordinator.router import ModelRef, resolve
 from model_registry.snapshot import Snapshot, Version
 from wire.tensor import Buffer, Tensor
 
@@ -129,9 +129,9 @@ class Analysis:
     def marked(self) -> dict[str, Version]:
         """The default versions of the models that are part of `/analyze` without being named."""
         defaults = {
-            name: entry.versions[entry.aliases[DEFAULT_ALIAS]]
+            name: entry.versions[entry.default]
             for name, entry in self._registry.current().models.items()
-            if DEFAULT_ALIAS in entry.aliases
+            if entry.default is not None
         }
         return {name: each for name, each in defaults.items() if each.manifest.analyze}
 

@@ -149,6 +149,12 @@ class Settings:
             self.log_level in LOG_LEVELS, "log_level", self.log_level, f"one of {LOG_LEVELS}"
         )
         _refuse_unless(
+            self.admin_port != self.port or not self.port,
+            "admin_port",
+            self.admin_port,
+            "another port than that of the public API",
+        )
+        _refuse_unless(
             self.max_image_bytes <= self.max_body_bytes,
             "max_image_bytes",
             self.max_image_bytes,

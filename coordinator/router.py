@@ -25,9 +25,7 @@ from coordinator.errors import (
     UnknownVersion,
     VersionNotServed,
 )
-from model_registry.snapshot import ModelEntry, Snapshot, Version
-
-DEFAULT_ALIAS = "default"
+from model_registry.snapshot import DEFAULT_ALIAS, ModelEntry, Snapshot, Version
 
 _REF = re.compile(r"([a-z][a-z0-9-]{0,62})(?:@([a-z0-9][a-z0-9.-]{0,62}))?")
 _NUMBERS = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){0,2}")

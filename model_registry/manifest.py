@@ -9,11 +9,13 @@ catalog.
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import NoReturn
 
 from envs.errors import InvalidPython, InvalidRequirements
 from envs.interpreters import python_specifier
@@ -326,16 +328,7 @@ def _read_quality(top: Table) -> Quality | None:
 
 
 def _check_files(manifest: Manifest, package: Path, file: str) -> None:
-    module = package.joinpath(*manifest.entry.partition(":")[0].split("."))
-    if not module.with_suffix(".py").is_file() and not (module / "__init__.py").is_file():
-        relative = module.with_suffix(".py").relative_to(package)
-        raise ManifestError(
-            file,
-            f'entry is "{manifest.entry}"; expected a module of the package, '
-            f"and there is no {relative}",
-            key="entry",
-            value=manifest.entry,
-        )
+    _check_entry(manifest, package, file)
     try:
         normalise(manifest.requirements_text(package) or "")
     except (OSError, UnicodeDecodeError, InvalidRequirements) as error:
@@ -347,3 +340,43 @@ def _check_files(manifest: Manifest, package: Path, file: str) -> None:
             key="environment.requirements",
             value=requirements,
         ) from error
+
+
+def _check_entry(manifest: Manifest, package: Path, file: str) -> None:
+    """Looks the module and its class up in the package's text. Nothing is run."""
+
+    def refuse(expected: str) -> NoReturn:
+        problem = f'entry is "{manifest.entry}"; expected {expected}'
+        raise ManifestError(file, problem, key="entry", value=manifest.entry)
+
+    module_name, _, class_name = manifest.entry.partition(":")
+    module = package.joinpath(*module_name.split("."))
+    source = module.with_suffix(".py")
+    if not source.is_file():
+        source = module / "__init__.py"
+    if not source.is_file():
+        relative = module.with_suffix(".py").relative_to(package)
+        refuse(f"a module of the package, and there is no {relative}")
+    names = _names_bound_in(source)
+    if names is not None and class_name not in names:
+        refuse(f"a class of the module, and {source.relative_to(package)} has no {class_name}")
+
+
+def _names_bound_in(source: Path) -> set[str] | None:
+    """Every name that a module gives to something; None where that cannot be told.
+
+    The model may bring a newer Python than ours, so what we cannot parse is not refused.
+    """
+    try:
+        tree = ast.parse(source.read_bytes())
+    except (SyntaxError, ValueError):
+        return None
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names.update(alias.asname or alias.name for alias in node.names)
+    return None if "*" in names else names

@@ -78,7 +78,7 @@ async def tune(request: web.Request) -> web.Response:
 
     await _change(request, change)
     entry = request.app[DIRECTORY].current().models[name]
-    settings = entry.settings_for(entry.aliases.get("default") or next(iter(entry.versions)))
+    settings = entry.settings_for(entry.default or next(iter(entry.versions)))
     return payloads.write_answer(
         request,
         {

@@ -22,7 +22,7 @@ from coordinator.http import payloads
 from coordinator.http.keys import LIMITS, REQUEST_ID, TIMEOUTS
 from coordinator.merge import model_entry
 from coordinator.metrics import exposition
-from coordinator.router import DEFAULT_ALIAS, ModelRef, resolve
+from coordinator.router import ModelRef, resolve
 from model_registry.snapshot import ModelEntry, Version
 from wire.tensor import Tensor
 
@@ -175,7 +175,7 @@ def _version(request: web.Request) -> Version:
 
 
 def _model(entry: ModelEntry, fleet: Fleet) -> dict[str, Any]:
-    default = entry.aliases.get(DEFAULT_ALIAS)
+    default = entry.default
     manifest = entry.versions[default].manifest if default is not None else None
     return {
         "name": entry.name,

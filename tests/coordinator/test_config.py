@@ -154,3 +154,10 @@ def test_the_page_has_no_setting_that_is_gone():
     rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
 
     assert len(rows) == len(SETTINGS)
+
+
+def test_both_apis_on_one_port_are_refused():
+    with pytest.raises(InvalidSettings, match="admin_port = 9000: accepted is another port"):
+        load_settings(environment={}, port=9000, admin_port=9000)
+
+    assert load_settings(environment={}, port=0, admin_port=0).port == 0

@@ -337,7 +337,11 @@ def test_files_that_the_manifest_names_have_to_be_there(tmp_path: Path):
     with pytest.raises(ManifestError, match=r"there is no tagger\.py"):
         load_manifest(tmp_path)
 
-    (tmp_path / "tagger.py").touch()
+    (tmp_path / "tagger.py").write_text("class Tager: ...\n")
+    with pytest.raises(ManifestError, match=r"tagger\.py has no Tagger"):
+        load_manifest(tmp_path)
+
+    (tmp_path / "tagger.py").write_text("class Tagger: ...\n")
     with pytest.raises(ManifestError, match=r'requirements is "requirements\.txt"'):
         load_manifest(tmp_path)
 
@@ -347,6 +351,23 @@ def test_files_that_the_manifest_names_have_to_be_there(tmp_path: Path):
 
     (tmp_path / "requirements.txt").write_text("six\n")
     assert load_manifest(tmp_path).requirements_text(tmp_path) == "six\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from elsewhere import *\n",
+        "from elsewhere import Other as Tagger\n",
+        "class Tagger[T]: ...\n",
+    ],
+    ids=["a star import", "another name", "a syntax that our Python may not know"],
+)
+def test_a_class_that_may_be_there_is_not_refused(tmp_path: Path, source: str):
+    (tmp_path / "model.toml").write_text(TAGGER)
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / "tagger.py").write_text(source)
+
+    assert load_manifest(tmp_path).entry == "tagger:Tagger"
 
 
 @pytest.mark.parametrize(
