@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(1500))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """All example models, each in its own environment, as `make run` starts them."""
     packages = sorted(path.parent for path in EXAMPLES.glob("*/model.toml"))

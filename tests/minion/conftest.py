@@ -41,7 +41,7 @@ async def start_lane() -> AsyncIterator[Callable[..., Awaitable[Lane]]]:
     """Starts lanes that are ready; stops them, and looks whether anything is left open."""
     # The loop opens a pair of sockets of its own with its first process.
     await (await asyncio.create_subprocess_exec("true", stdin=asyncio.subprocess.DEVNULL)).wait()
-    before = descriptors()
+    before, children_before = descriptors(), children()
     lanes: list[Lane] = []
 
     async def start(model: str, *, wait: bool = True, **changes: Any) -> Lane:
@@ -55,7 +55,7 @@ async def start_lane() -> AsyncIterator[Callable[..., Awaitable[Lane]]]:
     yield start
     for lane in lanes:
         await lane.stop()
-    assert not children()
+    assert not children() - children_before
     lanes.clear()
     await eventually(lambda: not descriptors() - before, "everything is closed")
 
