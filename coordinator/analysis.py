@@ -35,6 +35,7 @@ from coordinator.merge import (
 )
 from coordinator.metrics import count_answer
 from coordinator.router import ModelRef, resolve
+from model_registry.manifest import ImageInput
 from model_registry.snapshot import Snapshot, Version
 from wire.tensor import Buffer, Tensor
 
@@ -85,12 +86,29 @@ class Seats(NamedTuple):
     models: Mapping[str, Seat]
 
 
+class Transform(NamedTuple):
+    """What the image tier should hand over."""
+
+    height: int
+    width: int
+    resize: str
+
+    @classmethod
+    def of(cls, image: ImageInput) -> Transform:
+        return cls(image.height, image.width, image.resize)
+
+
 class Decoded(NamedTuple):
     width: int
     height: int
     format: str
-    images: Sequence[Tensor]
-    """One per transform that was asked for."""
+    pixels: Mapping[Transform, Tensor]
+
+    def inputs_of(self, version: Version) -> dict[str, Tensor]:
+        """What this version takes, all of it made from the photo."""
+        return {
+            image.name: self.pixels[Transform.of(image)] for image in version.manifest.image_inputs
+        }
 
 
 class Admission(NamedTuple):
@@ -249,12 +267,12 @@ class Analysis:
 
     async def _answer(self, asked: Asked, seats: Seats, photo: NamedPhoto) -> dict[str, Any]:
         started = time.monotonic()
-        transforms = transforms_of(asked.versions.values())
-        decoded = await self.decode(seats.decoder, photo.data, list(transforms), asked.deadline)
+        decoded = await self.decode(
+            seats.decoder, photo.data, asked.versions.values(), asked.deadline
+        )
         seats.decoder.close()
-        pixels = dict(zip(transforms, decoded.images, strict=True))
         between = time.monotonic()
-        outcomes = await self._predict_all(asked, seats, pixels)
+        outcomes = await self._predict_all(asked, seats, decoded)
         refuse_if_required(outcomes, asked.require)
         refuse_if_nothing(outcomes)
         return {
@@ -273,15 +291,16 @@ class Analysis:
         }
 
     async def decode(
-        self, ticket: Ticket, file: Buffer, transforms: Sequence[Transform], deadline: float
+        self, ticket: Ticket, file: Buffer, versions: Iterable[Version], deadline: float
     ) -> Decoded:
-        """The photo's pixels, once for every transform.
+        """The photo's pixels, once in every form that one of these versions wants.
 
         Raises:
             InvalidInput: the decoder's word for what is wrong with the file. One that
                 kills it, or is never done, is no fault of ours either: it is alone in
                 its batch, and would do so again.
         """
+        transforms = transforms_of(versions)
         inputs = {DECODER_INPUT: Tensor("uint8", (len(file),), file)}
         parameters = {"transforms": [transform._asdict() for transform in transforms]}
         try:
@@ -293,50 +312,38 @@ class Analysis:
         except (ModelError, WorkerCrashed) as error:
             raise InvalidInput("decoding it failed", code=DAMAGED) from error
         try:
-            return Decoded(**prediction.output)
-        except TypeError as error:
+            return _decoded(transforms, **prediction.output)
+        except (TypeError, ValueError) as error:
             raise InvalidOutput("the image tier's answer cannot be read") from error
 
     async def _predict_all(
-        self, asked: Asked, seats: Seats, pixels: Mapping[Transform, Tensor]
+        self, asked: Asked, seats: Seats, decoded: Decoded
     ) -> dict[str, Outcome]:
         outcomes = await _together(
-            self._predict(version, seats.models[name], pixels, asked.deadline)
+            self._predict(version, seats.models[name], decoded, asked.deadline)
             for name, version in asked.versions.items()
         )
         return dict(zip(asked.versions, outcomes, strict=True))
 
     async def _predict(
-        self, version: Version, seat: Seat, pixels: Mapping[Transform, Tensor], deadline: float
+        self, version: Version, seat: Seat, decoded: Decoded, deadline: float
     ) -> Outcome:
         if not isinstance(seat, Ticket):
             return seat
-        inputs = {
-            image.name: pixels[Transform(image.height, image.width, image.resize)]
-            for image in version.manifest.image_inputs
-        }
         try:
             with seat:
-                return await self.infer(seat, inputs, {}, deadline)
+                return await self.infer(seat, decoded.inputs_of(version), {}, deadline)
         except DemitasseError as error:
             return error
 
 
-class Transform(NamedTuple):
-    """What the image tier should hand over."""
-
-    height: int
-    width: int
-    resize: str
-
-
-def transforms_of(versions: Iterable[Version]) -> dict[Transform, None]:
+def transforms_of(versions: Iterable[Version]) -> list[Transform]:
     """Every transform that these versions need, each once, in order."""
-    return {
-        Transform(image.height, image.width, image.resize): None
-        for version in versions
-        for image in version.manifest.image_inputs
-    }
+    return list(
+        dict.fromkeys(
+            Transform.of(image) for version in versions for image in version.manifest.image_inputs
+        )
+    )
 
 
 def answer_names(refs: Sequence[ModelRef]) -> list[str]:
@@ -345,6 +352,18 @@ def answer_names(refs: Sequence[ModelRef]) -> list[str]:
     references as they were written."""
     counts = Counter(ref.name for ref in refs)
     return [ref.name if counts[ref.name] == 1 else str(ref) for ref in refs]
+
+
+def _decoded(
+    transforms: Sequence[Transform],
+    *,
+    width: int,
+    height: int,
+    format: str,
+    images: Sequence[Tensor],
+) -> Decoded:
+    """The decoder's answer, its images by what was asked for. Raises TypeError, ValueError."""
+    return Decoded(width, height, format, dict(zip(transforms, images, strict=True)))
 
 
 def _required(versions: Mapping[str, Version], require: Sequence[str]) -> list[str]:

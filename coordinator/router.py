@@ -93,6 +93,9 @@ def _aliased(entry: ModelEntry, alias: str) -> Version:
 
 
 def _numbered(entry: ModelEntry, selector: str) -> Version:
+    exact = entry.versions.get(selector)
+    if exact is not None and exact.serving:
+        return exact
     wanted = _numbers(selector)
     matching = [number for number in entry.versions if _numbers(number)[: len(wanted)] == wanted]
     served = [number for number in matching if entry.versions[number].serving]

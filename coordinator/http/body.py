@@ -67,6 +67,8 @@ async def read_body(
         UnsupportedContentEncoding, UnsupportedExpectation.
     """
     headers = request.headers
+    if hdrs.EXPECT in headers and headers[hdrs.EXPECT].lower() != "100-continue":
+        raise UnsupportedExpectation(field="Expect")
     if hdrs.CONTENT_ENCODING in headers:
         _check_encodings(headers.getall(hdrs.CONTENT_ENCODING))
     announced = request.content_length
@@ -112,12 +114,8 @@ async def _next(content: StreamReader, idle: asyncio.Timeout, idle_seconds: floa
 
 
 async def _send_continue(request: web.Request) -> None:
-    expectation = request.headers.get(hdrs.EXPECT)
-    if expectation is None:
-        return
-    if expectation.lower() != "100-continue":
-        raise UnsupportedExpectation(field="Expect")
-    if request.version >= (1, 1):  # RFC 9110, 10.1.1: an HTTP/1.0 client is not told
+    # RFC 9110, 10.1.1: an HTTP/1.0 client is not told.
+    if hdrs.EXPECT in request.headers and request.version >= (1, 1):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # these bytes are no part of the answer
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from coordinator.analysis import Analysis, Transform
+from coordinator.analysis import Analysis
 from coordinator.directory import Directory
 from coordinator.errors import BodyTimeout, NotServing
 from coordinator.fleet import Fleet
@@ -83,24 +83,22 @@ def _sends_photo(request: web.Request, version: Version) -> bool:
 
 
 async def _own_inputs(request: web.Request, version: Version, deadline: float) -> Example:
-    reading = payloads.read_inputs(request, version.manifest.inputs, request.app[LIMITS])
+    manifest = version.manifest
+    reading = payloads.read_inputs(
+        request, manifest.inputs, request.app[LIMITS], photos_too=manifest.takes_photo
+    )
     example = await _in_time(request, reading, deadline)
     return example.inputs, example.parameters
 
 
 async def _decoded_photo(request: web.Request, version: Version, deadline: float) -> Example:
-    """The model's input made from a photo, for which a place is taken before the body is read."""
-    analysis, manifest = request.app[ANALYSIS], version.manifest
-    image = manifest.image_inputs[0]
+    """The model's inputs made from a photo, for which a place is taken before the body is read."""
+    analysis = request.app[ANALYSIS]
     with analysis.reserve_decoder() as ticket:
-        reading = payloads.read_inputs(
-            request, manifest.inputs, request.app[LIMITS], image_input=image.name
-        )
-        example = await _in_time(request, reading, deadline)
-        assert example.photo is not None
-        transform = Transform(image.height, image.width, image.resize)
-        decoded = await analysis.decode(ticket, example.photo.data, [transform], deadline)
-    return {image.name: decoded.images[0]}, {}
+        reading = payloads.read_photo(request, request.app[LIMITS])
+        photo = await _in_time(request, reading, deadline)
+        decoded = await analysis.decode(ticket, photo.data, [version], deadline)
+    return decoded.inputs_of(version), {}
 
 
 async def _in_time(request: web.Request, reading: Awaitable[T], deadline: float) -> T:

@@ -40,6 +40,7 @@ __all__ = [
     "only_timeout",
     "parse_example",
     "read_inputs",
+    "read_photo",
     "read_photos",
     "wanted_refs",
     "write_answer",
@@ -61,11 +62,10 @@ class Photo(NamedTuple):
 
 
 class InferInputs(NamedTuple):
-    """One example for one model: its tensors, or the photo from which the image tier makes one."""
+    """One example for one model."""
 
     inputs: dict[str, Tensor]
     parameters: dict[str, Any]
-    photo: Photo | None
 
 
 class _NamedImage(msgspec.Struct, forbid_unknown_fields=True):
@@ -178,19 +178,29 @@ def _checked(photos: list[Photo], limits: PayloadLimits) -> list[Photo]:
     return photos
 
 
+async def read_photo(request: web.Request, limits: PayloadLimits) -> Photo:
+    """The one photo of a request for `/models/{name}/infer`: the body itself, or in a form.
+
+    Raises:
+        CallerError: with the code and field of what is wrong.
+    """
+    if request.content_type == MULTIPART:
+        return _one(_checked(_form_photos(await _form(request, limits)), limits))
+    return await _raw_photo(request, limits)
+
+
 async def read_inputs(
     request: web.Request,
     specs: Mapping[str, TensorSpec],
     limits: PayloadLimits,
     *,
-    image_input: str | None = None,
+    photos_too: bool = False,
 ) -> InferInputs:
-    """The one example of a request for `/models/{name}/infer`.
+    """The one example of a request for `/models/{name}/infer`, as the model's own inputs.
 
     Args:
         specs: what the model declares, by input name.
-        image_input: the input that the image tier can fill from a photo. Without
-            one, photos are refused as an unsupported media type.
+        photos_too: whether `read_photo` would take other bodies for this model; said in refusals.
 
     Raises:
         CallerError: with the code and field of what is wrong.
@@ -198,16 +208,8 @@ async def read_inputs(
     media_type = request.content_type
     if media_type in (JSON, BYTES) or _is_msgpack(media_type):
         return parse_example(await _example_body(request, limits), media_type, specs)
-    if image_input is None:
-        raise _unsupported(request, JSON, MSGPACK, BYTES)
-    if not media_type.startswith("image/") and media_type != MULTIPART:
-        raise _unsupported(request, JSON, MSGPACK, BYTES, IMAGES, MULTIPART)
-    _refuse_missing(specs.keys() - {image_input})
-    if media_type == MULTIPART:
-        photo = _one(_checked(_form_photos(await _form(request, limits)), limits))
-    else:
-        photo = await _raw_photo(request, limits)
-    return InferInputs({}, {}, photo)
+    photos = (IMAGES, MULTIPART) if photos_too else ()
+    raise _unsupported(request, JSON, MSGPACK, BYTES, *photos)
 
 
 async def _example_body(request: web.Request, limits: PayloadLimits) -> bytes:
@@ -251,7 +253,7 @@ def parse_example(body: bytes, media_type: str, specs: Mapping[str, TensorSpec])
         return _example(_decode(_INFER_JSON, body, InvalidJson), specs)
     if media_type == BYTES:
         name, spec = _only_input(specs)
-        return InferInputs({name: tensors.from_bytes(name, spec, body)}, {}, None)
+        return InferInputs({name: tensors.from_bytes(name, spec, body)}, {})
     return _example(_decode(_INFER_MSGPACK, body, InvalidMsgpack), specs)
 
 
@@ -275,7 +277,7 @@ def _example(body: _InferBody, specs: Mapping[str, TensorSpec]) -> InferInputs:
     inputs = {
         name: tensors.from_value(name, specs[name], value) for name, value in body.inputs.items()
     }
-    return InferInputs(inputs, body.parameters, None)
+    return InferInputs(inputs, body.parameters)
 
 
 def _refuse_missing(names: set[str]) -> None:

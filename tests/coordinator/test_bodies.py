@@ -204,6 +204,13 @@ async def test_another_expectation_is_refused():
         assert (reply.status, reply.json()["code"]) == (417, "unsupported-expectation")
 
 
+async def test_another_expectation_is_refused_when_the_body_came_with_the_head():
+    async with serving(echo) as port, calling(port) as caller:
+        await caller.send(post(b"ok", ANY, Expect="200-ok"))
+
+        assert (await caller.reply()).json()["code"] == "unsupported-expectation"
+
+
 async def test_the_next_good_request_on_another_connection_is_answered():
     async with serving(echo) as port:
         async with calling(port) as hostile:

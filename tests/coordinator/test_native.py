@@ -212,6 +212,21 @@ async def test_a_photo_for_one_model_goes_through_the_image_tier(stage: Stage) -
     assert [each.json()["output"] for each in (raw, form, array)] == [{"colour": [9, 8, 7]}] * 3
 
 
+async def test_a_model_that_wants_a_photo_in_two_sizes_gets_both(stage: Stage) -> None:
+    stage.publish("views")
+    await stage.decoder()
+    await stage.host("views")
+    coordinator = await stage.coordinator()
+    sent = {"content": photo(9, 8, 7), "headers": {"Content-Type": "image/png"}}
+
+    alone = await coordinator.client.post("/models/views/infer", **sent)
+    among = await coordinator.client.post("/analyze", params={"models": "views"}, **sent)
+
+    said = {"shapes": [[4, 6, 3], [8, 8, 3]]}
+    assert alone.json()["output"] == said
+    assert among.json()["images"][0]["models"]["views"]["output"] == said
+
+
 async def test_a_photo_for_one_model_takes_a_place_at_the_decoder_before_it_is_read(
     stage: Stage,
 ) -> None:

@@ -54,13 +54,11 @@ async def refused_photos(body: bytes, content_type: str, **headers: str) -> Repl
     return await exchange(handler, post(body, content_type, **headers))
 
 
-async def example_of(
-    body: bytes, content_type: str, specs=SPECS, image_input: str | None = None
-) -> payloads.InferInputs:
+async def example_of(body: bytes, content_type: str, specs=SPECS) -> payloads.InferInputs:
     examples: list[payloads.InferInputs] = []
 
     async def handler(request):
-        examples.append(await payloads.read_inputs(request, specs, LIMITS, image_input=image_input))
+        examples.append(await payloads.read_inputs(request, specs, LIMITS))
         return web.Response()
 
     reply = await exchange(handler, post(body, content_type))
@@ -69,13 +67,23 @@ async def example_of(
 
 
 async def refused_example(
-    body: bytes, content_type: str = "application/json", specs=SPECS, image_input=None
+    body: bytes, content_type: str = "application/json", specs=SPECS, photos_too=False
 ) -> Reply:
     async def handler(request):
-        await payloads.read_inputs(request, specs, LIMITS, image_input=image_input)
+        await payloads.read_inputs(request, specs, LIMITS, photos_too=photos_too)
         return web.Response()
 
     return await exchange(handler, post(body, content_type))
+
+
+async def one_photo(body: bytes, content_type: str) -> tuple[Reply, list[payloads.Photo]]:
+    photos: list[payloads.Photo] = []
+
+    async def handler(request):
+        photos.append(await payloads.read_photo(request, LIMITS))
+        return web.Response()
+
+    return await exchange(handler, post(body, content_type)), photos
 
 
 # photos
@@ -214,7 +222,7 @@ async def test_nested_lists_become_the_declared_tensors(body, content_type):
 
     assert example.inputs["x"].array().tolist() == [1.5, 2.0]
     assert example.inputs["n"].array().tolist() == [[1, 2], [3, 4]]
-    assert (example.parameters, example.photo) == ({}, None)
+    assert example.parameters == {}
 
 
 async def test_binary_tensors_come_as_base64_or_as_bytes():
@@ -254,14 +262,11 @@ async def test_the_open_axis_of_a_raw_tensor_is_as_long_as_the_bytes():
     [(PHOTO, "image/jpeg"), (form(('name="image"; filename="p.jpg"', PHOTO)), FORM)],
     ids=["raw", "form"],
 )
-async def test_a_model_with_an_image_input_takes_a_photo(body, content_type):
-    specs = {"image": TensorSpec("uint8", (2, 2, 3))}
+async def test_one_photo_is_the_body_or_in_a_form(body, content_type):
+    reply, photos = await one_photo(body, content_type)
 
-    example = await example_of(body, content_type, specs, image_input="image")
-
-    assert example.photo is not None
-    assert bytes(example.photo.data) == PHOTO
-    assert example.inputs == {}
+    assert reply.status == 200
+    assert [bytes(photo.data) for photo in photos] == [PHOTO]
 
 
 @pytest.mark.parametrize(
@@ -375,19 +380,17 @@ async def test_a_large_body_that_is_no_msgpack_is_refused_as_such():
 async def test_two_photos_for_one_model_are_refused():
     body = form(('name="image"', b"1"), ('name="image"', b"2"))
 
-    reply = await refused_example(
-        body, FORM, {"image": TensorSpec("uint8", (2, 2, 3))}, image_input="image"
-    )
+    reply, _ = await one_photo(body, FORM)
 
     assert reply.json()["code"] == "too-many-images"
 
 
-async def test_a_photo_alone_does_not_fill_the_other_inputs():
-    specs = {"image": TensorSpec("uint8", (2, 2, 3)), "x": TensorSpec("float32", (1,))}
+@pytest.mark.parametrize("photos_too", [True, False], ids=["takes photos", "takes none"])
+async def test_a_refused_type_comes_with_those_that_the_model_takes(photos_too):
+    reply = await refused_example(b"x", "text/plain", photos_too=photos_too)
 
-    reply = await refused_example(PHOTO, "image/jpeg", specs, image_input="image")
-
-    assert (reply.json()["code"], reply.json()["field"]) == ("missing-input", "inputs.x")
+    assert (reply.status, reply.json()["code"]) == (415, "unsupported-media-type")
+    assert ("image/*" in reply.json()["accepted"]) is photos_too
 
 
 # garbage
