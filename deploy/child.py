@@ -15,28 +15,12 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-FIRST_RESTART_DELAY_SECONDS = 0.1
-LAST_RESTART_DELAY_SECONDS = 30.0
-#: A child that ran this long had nothing wrong with its start: the delay begins anew.
-STABLE_AFTER_SECONDS = 10.0
+from minion.host.restarts import RestartDelay, describe_ending, is_stable
+
 #: What a killed process may take to be gone: more than this is the kernel's affair.
 KILL_SECONDS = 5.0
 #: A log that is longer when its process starts is kept as `.1`, and begun anew.
 MAX_LOG_BYTES = 16 * 2**20
-
-
-class RestartDelay:
-    """How long to wait before the next start: twice as long each time, up to a limit."""
-
-    def __init__(self) -> None:
-        self._next = FIRST_RESTART_DELAY_SECONDS
-
-    def after(self, ran_seconds: float) -> float:
-        """Seconds to wait, now that a process has ended which ran for so long."""
-        if ran_seconds > STABLE_AFTER_SECONDS:
-            self._next = FIRST_RESTART_DELAY_SECONDS
-        delay, self._next = self._next, min(2 * self._next, LAST_RESTART_DELAY_SECONDS)
-        return delay
 
 
 class Child:
@@ -85,7 +69,8 @@ class Child:
                 if self._stopping.is_set():
                     return
                 self._on_end(ending)
-                if await _is_set(self._stopping, within=delay.after(loop.time() - started)):
+                proved = is_stable(loop.time() - started)
+                if await _is_set(self._stopping, within=delay.after(proved=proved)):
                     return
         finally:
             await self._end()
@@ -147,10 +132,6 @@ class Child:
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
-
-
-def describe_ending(status: int) -> str:
-    return f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
 async def _is_set(event: asyncio.Event, *, within: float) -> bool:

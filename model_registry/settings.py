@@ -31,6 +31,14 @@ class EffectiveSettings:
     revision: int
     """Of the tuned settings; 0 when nothing was ever tuned."""
 
+    def document(self) -> dict[str, int | float]:
+        """The numbers under the names that every API and `--json` gives them."""
+        return {
+            "queue_limit": self.queue_limit,
+            "max_batch_size": self.max_batch_size,
+            "max_queue_delay_seconds": self.max_queue_delay,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -81,15 +81,7 @@ async def tune(request: web.Request) -> web.Response:
     settings = entry.settings_for(entry.default or next(iter(entry.versions)))
     return payloads.write_answer(
         request,
-        {
-            "model": name,
-            "settings": {
-                "queue_limit": settings.queue_limit,
-                "max_batch_size": settings.max_batch_size,
-                "max_queue_delay_seconds": settings.max_queue_delay,
-            },
-            "revision": settings.revision,
-        },
+        {"model": name, "settings": settings.document(), "revision": settings.revision},
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Mapping
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -181,19 +182,8 @@ def _model(entry: ModelEntry, fleet: Fleet) -> dict[str, Any]:
         "default": default,
         "analyze": manifest.analyze if manifest is not None else False,
         "aliases": dict(entry.aliases),
-        "settings": _settings(entry, default),
+        "settings": entry.settings_for(default).document() if default is not None else None,
         "versions": [_summary(version, fleet) for version in entry.versions.values()],
-    }
-
-
-def _settings(entry: ModelEntry, version: str | None) -> dict[str, Any] | None:
-    if version is None:
-        return None
-    settings = entry.settings_for(version)
-    return {
-        "queue_limit": settings.queue_limit,
-        "max_batch_size": settings.max_batch_size,
-        "max_queue_delay_seconds": settings.max_queue_delay,
     }
 
 
@@ -215,7 +205,5 @@ def _schemas(version: Version) -> dict[str, Any]:
         "input_schema": manifest.input_schema(),
         "output_schema": manifest.output_schema(),
         "takes_photo": manifest.takes_photo,
-        "quality": None
-        if quality is None
-        else {"metric": quality.metric, "value": quality.value, "data": quality.data},
+        "quality": asdict(quality) if quality is not None else None,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -113,14 +114,8 @@ def _version_document(entry: ModelEntry, version: Version) -> dict[str, Any]:
         "published_at": version.published_at.isoformat(),
         "published_by": version.published_by,
         "package": str(version.directory),
-        "settings": {
-            "queue_limit": settings.queue_limit,
-            "max_batch_size": settings.max_batch_size,
-            "max_queue_delay_seconds": settings.max_queue_delay,
-            "revision": settings.revision,
-        },
-        "quality": quality
-        and {"metric": quality.metric, "value": quality.value, "data": quality.data},
+        "settings": {**settings.document(), "revision": settings.revision},
+        "quality": asdict(quality) if quality is not None else None,
         "notes": manifest.release_notes,
         "input_schema": manifest.input_schema(),
         "output_schema": manifest.output_schema(),

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from minion.host.arena import Arena
+from minion.host.restarts import RestartDelay, describe_ending, is_stable
 from minion.host.spec import ServiceSpec
 from wire.errors import WireError
 from wire.frames import FrameReader
@@ -27,11 +28,6 @@ from wire.messages import BatchFailure, BatchResult, Load, Loaded, Run, TensorRe
 from wire.tensor import Tensor, byte_size
 
 log = logging.getLogger("demitasse.host.workers")
-
-FIRST_RESTART_DELAY_SECONDS = 0.1
-LAST_RESTART_DELAY_SECONDS = 30.0
-#: A worker that stayed this long once loaded had nothing wrong with its start.
-STABLE_AFTER_SECONDS = 10.0
 
 
 class State(enum.Enum):
@@ -90,7 +86,7 @@ class Worker(asyncio.Protocol):
     def proved(self) -> bool:
         """It answered a batch, or stayed for a while. To have loaded alone says little."""
         loaded_for = asyncio.get_running_loop().time() - self._loaded_at
-        return self._answered or loaded_for > STABLE_AFTER_SECONDS
+        return self._answered or is_stable(loaded_for)
 
     async def live(self) -> None:
         """Starts the process and returns when it has ended, and is reaped.
@@ -102,7 +98,7 @@ class Worker(asyncio.Protocol):
             try:
                 process = await self._start()
                 status = await process.wait()
-                self.failure = self.failure or _describe(status)
+                self.failure = self.failure or describe_ending(status)
             finally:
                 self._end()
                 if self._process is not None:
@@ -286,20 +282,6 @@ class Worker(asyncio.Protocol):
             self._transport.writelines(message.encode())
 
 
-class RestartDelay:
-    """How long to wait before the next start: twice as long each time, up to a limit."""
-
-    def __init__(self) -> None:
-        self._next = FIRST_RESTART_DELAY_SECONDS
-
-    def after(self, *, proved: bool) -> float:
-        """Seconds to wait, now that a worker has ended; `proved` begins anew."""
-        if proved:
-            self._next = FIRST_RESTART_DELAY_SECONDS
-        delay, self._next = self._next, min(2 * self._next, LAST_RESTART_DELAY_SECONDS)
-        return delay
-
-
 class Keeper:
     """So many places, each with a worker, as long as the host runs."""
 
@@ -354,10 +336,6 @@ class Keeper:
             worker.failure = f"cannot be started: {error.strerror}"
         self.last_failure = worker.failure
         log.warning("worker %s ended: %s", worker.pid, worker.failure)
-
-
-def _describe(status: int) -> str:
-    return f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
 def _environment(threads: int) -> dict[str, str]:

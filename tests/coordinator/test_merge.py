@@ -41,8 +41,13 @@ def test_an_error_of_a_required_model_is_everybodys():
 
 
 def test_an_error_of_a_model_that_is_not_required_is_its_own():
-    refuse_if_required({"a": ANSWER, "b": ModelError("no")}, ["a"])
-    refuse_if_nothing({"a": ANSWER, "b": ModelError("no")})
+    outcomes = {"a": ANSWER, "b": ModelError("no")}
+
+    refuse_if_required(outcomes, ["a"])
+    refuse_if_nothing(outcomes)
+
+    assert model_entry("1.0.0", outcomes["b"])["error"] is outcomes["b"]
+    assert "output" in model_entry("1.0.0", outcomes["a"])
 
 
 def test_where_there_are_only_errors_the_first_is_raised():

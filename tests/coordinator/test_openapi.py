@@ -48,6 +48,7 @@ def test_every_reference_leads_somewhere():
     for reference in references(openapi.DOCUMENT):
         place = openapi.DOCUMENT
         for step in reference.removeprefix("#/").split("/"):
+            assert step in place, reference
             place = place[step]
 
 

@@ -12,14 +12,8 @@ from pathlib import Path
 import pytest
 from watching import alive, eventually
 
-from deploy.child import (
-    FIRST_RESTART_DELAY_SECONDS,
-    LAST_RESTART_DELAY_SECONDS,
-    MAX_LOG_BYTES,
-    STABLE_AFTER_SECONDS,
-    Child,
-    RestartDelay,
-)
+from deploy.child import MAX_LOG_BYTES, Child
+from minion.host.restarts import FIRST_DELAY_SECONDS
 
 #: Says that it is there, and stays until it is told to go.
 STAYS = "print('here', flush=True); import signal; signal.pause()"
@@ -61,23 +55,6 @@ async def kept(folder: Path, *codes: str) -> AsyncIterator[Watched]:
     finally:
         watched.child.kill()
         await asyncio.wait([keeping])
-
-
-def test_the_delay_before_a_restart_doubles_up_to_a_limit():
-    delay = RestartDelay()
-
-    delays = [delay.after(ran_seconds=0.0) for _ in range(12)]
-
-    assert delays[:4] == [FIRST_RESTART_DELAY_SECONDS * 2**i for i in range(4)]
-    assert delays[-1] == LAST_RESTART_DELAY_SECONDS
-
-
-def test_after_a_long_life_the_delay_begins_anew():
-    delay = RestartDelay()
-    for _ in range(5):
-        delay.after(ran_seconds=0.0)
-
-    assert delay.after(ran_seconds=STABLE_AFTER_SECONDS + 1) == FIRST_RESTART_DELAY_SECONDS
 
 
 async def test_a_process_that_ends_is_started_again_and_knows_how_often(tmp_path: Path) -> None:
@@ -154,7 +131,7 @@ async def test_stop_while_a_restart_is_waited_for_returns_at_once(tmp_path: Path
         for _ in range(4):
             await watched.ends.get()
 
-        async with asyncio.timeout(FIRST_RESTART_DELAY_SECONDS * 2**3 / 2):
+        async with asyncio.timeout(FIRST_DELAY_SECONDS * 2**3 / 2):
             await watched.child.stop(5.0)
 
 

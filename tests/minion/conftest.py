@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from minion.host.lane import Lane
-from tests.minion.service import Gate, eventually, service
+from tests.minion.service import Gate, children, eventually, service
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -29,11 +29,6 @@ def descriptors() -> Counter[str]:
         with contextlib.suppress(FileNotFoundError):
             links.append(os.readlink(f"/proc/self/fd/{number}"))
     return Counter(kind for link in links for kind in ("socket:", "memfd:") if kind in link)
-
-
-def children() -> set[str]:
-    """Processes that this one has, dead ones that nobody has reaped among them."""
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 
 @pytest.fixture

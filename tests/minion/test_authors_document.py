@@ -72,4 +72,4 @@ def test_every_key_of_a_manifest_is_in_the_reference(package: Path) -> None:
 
 
 def test_its_json_is_json() -> None:
-    json.loads(block("json"))
+    assert json.loads(block("json"))["entry"]

@@ -24,7 +24,7 @@ FILES = sorted(
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_its_syntax_is_old_enough(file: Path) -> None:
-    ast.parse(file.read_text(), feature_version=OLDEST)
+    assert ast.parse(file.read_text(), feature_version=OLDEST)
 
 
 async def test_a_worker_runs_on_it(

@@ -125,7 +125,10 @@ def test_a_pixel_limit_that_makes_no_sense_fails_the_load(max_pixels):
 
 
 def test_warmup_takes_no_offence_at_zeros():
-    decoder().warmup(Batch({"file": np.zeros((1, 16), np.uint8)}, [{}]))
+    zeros = Batch({"file": np.zeros((1, 16), np.uint8)}, [{}])
+
+    assert isinstance(decoder().predict(zeros)[0], InvalidInput)
+    assert decoder().warmup(zeros) is None
 
 
 def test_warmup_fails_where_a_photo_cannot_be_decoded():
