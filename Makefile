@@ -9,7 +9,7 @@ PROCESSES ?= 1
 EXAMPLES := $(patsubst %/model.toml,%,$(wildcard examples/*/model.toml))
 UP_FLAGS := --port $(PORT) --admin-port $(ADMIN_PORT) --processes $(PROCESSES)
 
-.PHONY: setup run test check bench fmt lint types docs lock clean
+.PHONY: setup run test redis check bench bench-accept peers fmt lint types docs lock clean
 
 setup: $(VENV)/.ready ## the platform's environment, from the lock file
 
@@ -24,8 +24,12 @@ run: setup ## the platform with the example models; PORT= ADMIN_PORT= PROCESSES=
 	-$(BIN)/demitasse publish $(EXAMPLES)
 	$(BIN)/demitasse up $(UP_FLAGS)
 
-test: setup ## units, and the whole platform with real environments
+test: setup redis ## units, and the whole platform with real environments
 	$(BIN)/python -m pytest
+
+# The tests start their own, on a free port: RUNLEVEL keeps apt from starting one.
+redis: ## a Redis for the tests, where apt can have one; they are skipped without
+	-@command -v redis-server >/dev/null || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || RUNLEVEL=1 apt-get install --yes --quiet=2 --no-install-recommends redis-server >/dev/null
 
 check: lint types test bench ## what CI runs
 
@@ -40,9 +44,15 @@ fmt: setup
 types: setup
 	$(BIN)/mypy
 
-bench: setup ## overhead of the road, batching against the offline loop
-	$(BIN)/python -m benchmarks.road
-	$(BIN)/python -m benchmarks.batching
+bench: setup ## cost and yield against floors of the same run; fails when worse by a third
+	$(BIN)/python -m benchmarks.bench
+	$(BIN)/python -m benchmarks.caching
+
+bench-accept: setup ## the same; makes what it measures the accepted ratios
+	$(BIN)/python -m benchmarks.bench --accept
+
+peers: setup ## beside other servers: PEERS="mosec triton" ITEMS="w1 w2" ROUNDS= SECONDS=
+	$(BIN)/python -m benchmarks.peers $(PEERS:%=--peer %) $(ITEMS:%=--item %) $(ROUNDS:%=--rounds %) $(SECONDS:%=--seconds %)
 
 docs: setup ## the generated parts of docs/, and whether the rest is true
 	$(BIN)/python -m pytest tests/test_docs.py

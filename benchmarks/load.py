@@ -1,29 +1,91 @@
-"""A closed-loop HTTP client that costs little: so many connections, one request each at a time.
+"""A closed-loop client: so many connections, one request each at a time.
 
-`python -m benchmarks.load` runs it in a process of its own and prints one JSON
-line, so that its CPU is not counted among the servers'.
+wrk where it is installed; else a client in Python with uvloop, which says so.
+Either runs in a process of its own, so that its CPU is not counted among the
+servers'. Within one run all servers meet the same client.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 import uvloop
 
+from benchmarks.requests import Request, pool
+
+WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
+TIMEOUT_SECONDS = 60
+
+
+class Load(NamedTuple):
+    """What the client saw."""
+
+    requests: int
+    """That were answered."""
+    failed: int
+    """Of those, and of those that were not: another status than 200, or no answer."""
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+
+class NoConnection(Exception):
+    """The client ended without figures: nobody listens."""
+
+
+@functools.cache
+def wrk() -> str | None:
+    """Where wrk is; says once when it is not there."""
+    found = shutil.which("wrk")
+    if found is None:
+        print("wrk is not installed (Debian: apt-get install wrk): a slower client takes its place")
+    return found
+
+
+def load(url: str, request: Request, *, connections: int, seconds: float) -> Load:
+    """Send for so long; wrk knows whole seconds only.
+
+    Raises:
+        NoConnection: nobody listens.
+    """
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        file = Path(folder) / "request"
+        # Twice as many: a connection never meets the number that a slower one still waits for.
+        arguments = [str(file), str(request.write(url, file)), str(2 * connections)]
+        if wrk():
+            command = [
+                "wrk", "--threads", "1", "--connections", str(connections),
+                "--duration", f"{max(1, round(seconds))}s", "--timeout", f"{TIMEOUT_SECONDS}s",
+                "--script", str(WRK_SCRIPT), url, "--", *arguments,
+            ]  # fmt: skip
+        else:
+            command = [
+                sys.executable, "-m", "benchmarks.load", url, str(connections), str(seconds),
+                *arguments,
+            ]  # fmt: skip
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise NoConnection(f"{url}: {done.stdout}")
+    return Load(**json.loads(done.stdout.splitlines()[-1]))
+
 
 class Connection(asyncio.Protocol):
-    """Sends the same request as soon as it was answered."""
+    """Sends the next request as soon as the last one was answered."""
 
-    def __init__(self, request: bytes, latencies: list[float]) -> None:
-        self._request = request
+    def __init__(self, requests: list[bytes], latencies: list[float]) -> None:
+        self._requests = requests
+        self._turn = 0
         self._latencies = latencies
         self._buffer = b""
         self._sent = 0.0
@@ -47,8 +109,13 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _send(self) -> None:
+        request = self._next()
         self._sent = time.perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(request)
+
+    def _next(self) -> bytes:
+        self._turn += 1
+        return self._requests[self._turn % len(self._requests)]
 
 
 def _content_length(head: bytes) -> int:
@@ -57,21 +124,19 @@ def _content_length(head: bytes) -> int:
     return int(lower[start : lower.find(b"\r\n", start) if b"\r\n" in lower[start:] else None])
 
 
-async def _load(url: str, body: bytes, content_type: str, connections: int, seconds: float) -> Any:
+async def _load(url: str, requests: list[bytes], connections: int, seconds: float) -> Load:
     place = urlsplit(url)
-    request = (
-        f"POST {place.path} HTTP/1.1\r\nHost: {place.netloc}\r\n"
-        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
     latencies: list[float] = []
     loop = asyncio.get_running_loop()
     opened = [
         (
             await loop.create_connection(
-                lambda: Connection(request, latencies), place.hostname, place.port
+                functools.partial(Connection, requests[number::connections], latencies),
+                str(place.hostname),
+                place.port or 80,
             )
         )[1]
-        for _ in range(connections)
+        for number in range(connections)
     ]
     started = time.perf_counter()
     await asyncio.sleep(seconds)
@@ -79,53 +144,27 @@ async def _load(url: str, body: bytes, content_type: str, connections: int, seco
     for connection in opened:
         connection.close()
     latencies.sort()
-    return {
-        "requests": len(latencies),
-        "failed": sum(connection.failed for connection in opened),
-        "seconds": elapsed,
-        "p50_ms": latencies[len(latencies) // 2] * 1000,
-        "p99_ms": latencies[int(len(latencies) * 0.99)] * 1000,
-    }
-
-
-def load(
-    url: str, body: bytes, content_type: str, *, connections: int, seconds: float
-) -> dict[str, Any]:
-    """Runs the client in a process of its own.
-
-    Returns:
-        `requests`, `failed`, `seconds`, `p50_ms`, `p99_ms`.
-    """
-    told = subprocess.run(
-        [
-            sys.executable, "-m", "benchmarks.load", url, content_type,
-            str(connections), str(seconds),
-        ],
-        input=body, stdout=subprocess.PIPE, check=True,
-    )  # fmt: skip
-    return cast(dict[str, Any], json.loads(told.stdout))
+    return Load(
+        requests=len(latencies),
+        failed=sum(connection.failed for connection in opened),
+        seconds=elapsed,
+        p50_ms=latencies[len(latencies) // 2] * 1000,
+        p99_ms=latencies[int(len(latencies) * 0.99)] * 1000,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
-    parser.add_argument("content_type")
     parser.add_argument("connections", type=int)
     parser.add_argument("seconds", type=float)
-    arguments = parser.parse_args()
-    body = Path("/dev/stdin").read_bytes()
+    parser.add_argument("file", type=Path)
+    parser.add_argument("offset", type=int)
+    parser.add_argument("pool", type=int)
+    told = parser.parse_args()
+    requests = pool(told.file.read_bytes(), told.offset, told.pool)
     print(
-        json.dumps(
-            uvloop.run(
-                _load(
-                    arguments.url,
-                    body,
-                    arguments.content_type,
-                    arguments.connections,
-                    arguments.seconds,
-                )
-            )
-        )
+        json.dumps(uvloop.run(_load(told.url, requests, told.connections, told.seconds))._asdict())
     )
 
 

@@ -1,4 +1,8 @@
-"""What is measured: the platform as `demitasse up` starts it, and the floor below it."""
+"""Starting what is measured, on a free port, until it answers; and what it burns.
+
+Demitasse is started as its users do, by `demitasse publish` and `demitasse up`.
+Its environments come from the cache, so that what is measured is not the building.
+"""
 
 from __future__ import annotations
 
@@ -6,120 +10,125 @@ import contextlib
 import json
 import os
 import platform
-import signal
-import socket
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-START_SECONDS = 300.0
-_TICKS = os.sysconf("SC_CLK_TCK")
+from benchmarks.environments import cache
+from benchmarks.processes import Tree, free_port
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+START_SECONDS = 90.0
 
 
-class Server(NamedTuple):
+class CannotStart(Exception):
+    """A server is missing something, or did not come up; the text says why."""
+
+
+@dataclass(frozen=True)
+class Server:
     url: str
-    pids: list[int]
-    """All processes that serve, by whose CPU time it is judged."""
+    tree: Tree
+    log: Path
+    began: float
+    """When it was exec'd, on the monotonic clock."""
 
     def cpu_seconds(self) -> float:
-        return sum(map(_cpu_seconds, self.pids))
+        """Of all its processes."""
+        return self.tree.cpu_seconds()
+
+    def coordinator_cpu_seconds(self) -> float:
+        """Of the coordinator alone, where this is the platform."""
+        home = self.log.parent / "home"
+        told = subprocess.run(
+            [sys.executable, "-m", "demitasse", "status", "--json", "--home", home],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        processes = json.loads(told.stdout)["processes"]
+        pids = [each["pid"] for each in processes if each["role"] == "coordinator"]
+        return self.tree.cpu_seconds(only=pids)
+
+    def wait(self, look: Callable[[], bool]) -> float:
+        """Until it is as it should be; how many seconds that was after exec.
+
+        Raises:
+            CannotStart: it ended, or the time is over; with the end of its log.
+        """
+        while time.monotonic() < self.began + START_SECONDS:
+            if not self.tree.is_alive():
+                raise CannotStart(f"it ended at once: {self._end_of_log()}")
+            with contextlib.suppress(httpx.TransportError):
+                if look():
+                    return time.monotonic() - self.began
+            time.sleep(0.02)
+        raise CannotStart(f"no right answer within {START_SECONDS:.0f} s: {self._end_of_log()}")
+
+    def _end_of_log(self) -> str:
+        return self.log.read_text(errors="replace")[-2000:]
 
 
 @contextlib.contextmanager
-def demitasse(packages: Iterable[Path], *, count: Iterable[str]) -> Iterator[Server]:
-    """The platform with these packages.
+def running(
+    command: Sequence[str], port: int, folder: Path, variables: Mapping[str, str]
+) -> Iterator[Server]:
+    """A server's processes, which end with the context.
 
     Args:
-        count: models whose hosts and workers count, beside the coordinator.
+        folder: where it works and logs.
     """
-    counted = set(count)
-    with tempfile.TemporaryDirectory(prefix="demitasse-bench-") as folder:
-        home = Path(folder)
-        _run("publish", *map(str, packages), "--home", folder)
-        ports = [_free_port(), _free_port()]
-        log = (home / "up.log").open("wb")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "demitasse", "up", "--home", folder,
-             "--port", str(ports[0]), "--admin-port", str(ports[1])],
-            stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        url = f"http://127.0.0.1:{ports[0]}"
-        try:
-            _wait_until_ready(url)
-            time.sleep(1.0)  # the supervisor writes its status twice a second
-            told = json.loads(_run("status", "--json", "--home", folder))
-            pids = [
-                each["pid"]
-                for each in told["processes"]
-                if each["role"] == "coordinator" or each["model"] in counted
-            ]
-            yield Server(url, pids)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
-            log.close()
+    log = folder / "server.log"
+    began = time.monotonic()
+    tree = Tree(command, log=log, variables=variables, folder=folder)
+    try:
+        yield Server(f"http://127.0.0.1:{port}", tree, log, began)
+    finally:
+        tree.stop()
 
 
 @contextlib.contextmanager
-def floor() -> Iterator[Server]:
-    """Bare aiohttp with uvloop: reads the body, answers a constant."""
-    port = _free_port()
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.floor", str(port)])
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(lambda: httpx.get(url).status_code == 405)
-        yield Server(url, [process.pid])
-    finally:
-        process.terminate()
-        process.wait(10)
+def demitasse(packages: Iterable[Path]) -> Iterator[Server]:
+    """The platform with these packages, all of them ready."""
+    with tempfile.TemporaryDirectory(prefix="demitasse-bench-") as told:
+        folder, port = Path(told), free_port()
+        with running(published(packages, folder, port), port, folder, {}) as server:
+            server.wait(lambda: _is_ready(server.url))
+            yield server
+
+
+def published(packages: Iterable[Path], folder: Path, port: int) -> list[str]:
+    """Publishes into a new home in this folder; the command that then serves."""
+    home = folder / "home"
+    home.mkdir()
+    for shared in ("envs", "kit"):
+        (cache() / shared).mkdir(parents=True, exist_ok=True)
+        (home / shared).symlink_to(cache() / shared)
+    demitasse = [sys.executable, "-m", "demitasse"]
+    subprocess.run(
+        [*demitasse, "publish", *packages, "--home", home], check=True, stdout=subprocess.DEVNULL
+    )
+    ports = ["--port", str(port), "--admin-port", str(free_port())]
+    return [*demitasse, "up", "--home", str(home), *ports]
+
+
+def _is_ready(url: str) -> bool:
+    models = httpx.get(f"{url}/models").json()["models"]
+    return all(each["ready"] for model in models for each in model["versions"])
 
 
 def machine() -> str:
-    """One line: what was measured on, with versions."""
-    packages = " ".join(f"{name} {version(name)}" for name in ("demitasse", "aiohttp", "uvloop"))
+    """One line: what was measured on, and when."""
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    processor = found[1] if found else platform.machine()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"{packages}; CPython {platform.python_version()}; {os.cpu_count()} cores, "
-        f"{platform.machine()}; {time.strftime('%Y-%m-%d')}"
+        f"{os.cpu_count()} cores ({processor}), {memory:.0f} GiB, "
+        f"CPython {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
     )
-
-
-def _run(*words: str) -> str:
-    command = [sys.executable, "-m", "demitasse", *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def _wait_until_ready(url: str) -> None:
-    def ready() -> bool:
-        models = httpx.get(f"{url}/models").json()["models"]
-        return all(each["ready"] for model in models for each in model["versions"])
-
-    _wait(ready)
-
-
-def _wait(look: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.TransportError):
-            if look():
-                return
-        time.sleep(0.1)
-    raise TimeoutError("the server did not come up")
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,30 +1,23 @@
-"""A request's path in one file: admit, decode, predict, merge.
+"""A request's path in one file: admit, ask, merge.
 
 Knows no HTTP and no JSON: handlers pass in what the head asked for and the
 bytes of the photos, and write out what comes back. Places are taken before the
-photos are read (`admit`) and given back however the request ends.
+photos are read (`admit`) and given back however the request ends; `photos` says
+what becomes of one photo.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
 
-from coordinator.errors import (
-    DemitasseError,
-    InvalidInput,
-    InvalidOutput,
-    InvalidParameter,
-    ModelError,
-    PredictTimeout,
-    UnknownModel,
-    WorkerCrashed,
-)
-from coordinator.fleet import Fleet, Prediction, Ticket
+from coordinator.decoder import DECODER, DECODER_VERSION
+from coordinator.errors import DemitasseError, InvalidParameter, UnknownModel
+from coordinator.examples import Example, Examples
+from coordinator.fleet import Fleet, Ticket
 from coordinator.merge import (
     Outcome,
     milliseconds,
@@ -33,24 +26,12 @@ from coordinator.merge import (
     refuse_if_nothing,
     refuse_if_required,
 )
-from coordinator.metrics import count_answer
+from coordinator.photos import Photos, Question, together
+from coordinator.results import Results
 from coordinator.router import ModelRef, resolve
-from model_registry.manifest import ImageInput
+from coordinator.seats import Seats
 from model_registry.snapshot import Snapshot, Version
-from wire.tensor import Buffer, Tensor
-
-T = TypeVar("T")
-
-#: The image tier's minion, as it is listed among the replicas.
-DECODER = "decoder"
-DECODER_VERSION = "1.0.0"
-DECODER_INPUT = "file"
-#: Its words for a photo that costs too much, and for one that cannot be decoded.
-TOO_COSTLY = "image-too-costly"
-DAMAGED = "image-damaged"
-
-#: A place at a model, or why there is none.
-Seat = Ticket | DemitasseError
+from wire.tensor import Buffer
 
 
 class Registry(Protocol):
@@ -79,52 +60,22 @@ class Asked(NamedTuple):
     started: float
 
 
-class Seats(NamedTuple):
-    """Places for one photo: at the decoder, and by name in the answer at each model."""
-
-    decoder: Ticket
-    models: Mapping[str, Seat]
-
-
-class Transform(NamedTuple):
-    """What the image tier should hand over."""
-
-    height: int
-    width: int
-    resize: str
-
-    @classmethod
-    def of(cls, image: ImageInput) -> Transform:
-        return cls(image.height, image.width, image.resize)
-
-
-class Decoded(NamedTuple):
-    width: int
-    height: int
-    format: str
-    pixels: Mapping[Transform, Tensor]
-
-    def inputs_of(self, version: Version) -> dict[str, Tensor]:
-        """What this version takes, all of it made from the photo."""
-        return {
-            image.name: self.pixels[Transform.of(image)] for image in version.manifest.image_inputs
-        }
-
-
 class Admission(NamedTuple):
-    """A request that was let in: its first photo's places, and the stack that frees them all."""
+    """A request that was let in, with the places of its first photo."""
 
     asked: Asked
-    first: Seats
-    places: ExitStack
+    seats: Seats
 
 
 class Analysis:
     """Runs photos through the decoder and the models."""
 
-    def __init__(self, fleet: Fleet, registry: Registry) -> None:
+    def __init__(self, fleet: Fleet, registry: Registry, results: Results) -> None:
         self._fleet = fleet
         self._registry = registry
+        self._results = results
+        self._photos = Photos(results)
+        self._examples = Examples(results)
 
     def resolve(self, refs: Sequence[ModelRef]) -> dict[str, Version]:
         """The versions that are asked for; without any, those marked for `/analyze`.
@@ -160,7 +111,7 @@ class Analysis:
     def admit(
         self, refs: Sequence[ModelRef], require: Sequence[str], timeout_seconds: float
     ) -> Iterator[Admission]:
-        """Takes a place at the decoder and at every model; gives all places back at the end.
+        """Takes a place at the decoder and at every model; gives all back that are left at the end.
 
         Raises:
             NotFound, InvalidParameter: as `resolve`, or `require` names a model that is not asked.
@@ -170,8 +121,8 @@ class Analysis:
         versions = self.resolve(refs)
         required = _required(versions, require)
         asked = Asked(versions, required, started + timeout_seconds, started)
-        with ExitStack() as places:
-            yield Admission(asked, self._seats(asked, places), places)
+        with self._seated(versions, required) as seats:
+            yield Admission(asked, seats)
 
     async def run(self, admission: Admission, photos: Sequence[NamedPhoto]) -> dict[str, Any]:
         """One answer for all photos.
@@ -181,8 +132,8 @@ class Analysis:
         """
         asked = admission.asked
         read = time.monotonic()
-        seats = [admission.first, *(self._more_seats(admission) for _ in photos[1:])]
-        parts = await _together(
+        seats = [admission.seats, *(Seats(self._fleet) for _ in photos[1:])]
+        parts = await together(
             self._one(asked, places, photo) for places, photo in zip(seats, photos, strict=True)
         )
         if not any("models" in part for part in parts):
@@ -196,154 +147,97 @@ class Analysis:
             },
         }
 
+    @contextmanager
+    def admit_photo(self, version: Version) -> Iterator[Seats]:
+        """A place at the decoder and at one model, for a photo that is for this model alone.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        with self._seated({version.model: version}, [version.model]) as seats:
+            yield seats
+
+    async def infer_photo(
+        self, seats: Seats, version: Version, photo: Buffer, deadline: float
+    ) -> Outcome:
+        """One model's answer to a photo, before the deadline.
+
+        Raises:
+            DemitasseError: of the decoder or the model, or the deadline passed.
+        """
+        name = version.model
+        found = await self._photos.ask(Question(photo, {name: version}, [name], deadline), seats)
+        return found.outcomes[name]
+
+    def remembers(self, version: Version) -> bool:
+        """Whether what it says may be answered from memory; else `reserve` is all it needs."""
+        return self._results.keeps(version)
+
+    @contextmanager
+    def admit_example(self, version: Version) -> Iterator[Seats]:
+        """A place at one model, for an example of its own inputs. Raises Overloaded."""
+        with Seats(self._fleet) as seats:
+            error = seats.reserve(version.model, version.model, version.version)
+            if error is not None:
+                raise error
+            yield seats
+
     async def infer(
-        self,
-        ticket: Ticket,
-        inputs: Mapping[str, Tensor],
-        parameters: Mapping[str, Any],
-        deadline: float,
-    ) -> Prediction:
+        self, seats: Seats, version: Version, example: Example, deadline: float
+    ) -> Outcome:
         """One model's answer to its own inputs, before the deadline.
 
         Raises:
             DemitasseError: as the model or its host says, or the deadline passed.
         """
-        place = ticket.place
-        try:
-            prediction = await ticket.predict(inputs, parameters, deadline)
-        except DemitasseError as error:
-            count_answer(place.model, place.version, error.code)
-            raise
-        count_answer(place.model, place.version, "ok")
-        return prediction
+        return await self._examples.ask(seats, version, example, deadline)
 
     def reserve(self, version: Version) -> Ticket:
-        """A place at one replica of this version. Raises Overloaded."""
+        """A place at one replica of this version, without a detour. Raises Overloaded."""
         return self._fleet.reserve(version.model, version.version)
 
-    def reserve_decoder(self) -> Ticket:
-        """A place at the image tier. Raises Overloaded."""
-        return self._fleet.reserve(DECODER, DECODER_VERSION)
-
-    def _seats(self, asked: Asked, places: ExitStack) -> Seats:
+    @contextmanager
+    def _seated(self, versions: Mapping[str, Version], require: Sequence[str]) -> Iterator[Seats]:
         """Places for one photo. Raises Overloaded where too few are left to be of use."""
-        decoder = self._seat(DECODER, DECODER_VERSION, places)
-        if isinstance(decoder, DemitasseError):
-            raise naming(decoder, DECODER)
-        models = {
-            name: self._seat(version.model, version.version, places)
-            for name, version in asked.versions.items()
-        }
-        refuse_if_required(models, asked.require)
-        refuse_if_nothing(models)
-        return Seats(decoder, models)
+        with Seats(self._fleet) as seats:
+            error = seats.reserve(DECODER, DECODER, DECODER_VERSION)
+            if error is not None:
+                raise naming(error, DECODER)
+            refused: dict[str, DemitasseError] = {}
+            for name, version in versions.items():
+                error = seats.reserve(name, version.model, version.version)
+                if error is not None:
+                    refused[name] = error
+            refuse_if_required(refused, require)
+            if len(refused) == len(versions):
+                refuse_if_nothing(refused)
+            yield seats
 
-    def _more_seats(self, admission: Admission) -> Seats | DemitasseError:
-        """Places for one photo more; a lack of them is that photo's own error."""
-        with ExitStack() as places:
-            try:
-                seats = self._seats(admission.asked, places)
-            except DemitasseError as error:
-                return error
-            admission.places.enter_context(places.pop_all())
-            return seats
-
-    def _seat(self, model: str, version: str, places: ExitStack) -> Seat:
-        try:
-            return places.enter_context(self._fleet.reserve(model, version))
-        except DemitasseError as error:
-            return error
-
-    async def _one(
-        self, asked: Asked, seats: Seats | DemitasseError, photo: NamedPhoto
-    ) -> dict[str, Any]:
+    async def _one(self, asked: Asked, seats: Seats, photo: NamedPhoto) -> dict[str, Any]:
         """One photo's part of the answer; an error in its place where there is nothing else."""
-        if isinstance(seats, DemitasseError):
-            return {"name": photo.name, "error": seats}
         try:
-            return await self._answer(asked, seats, photo)
+            with seats:
+                return await self._answer(asked, seats, photo)
         except DemitasseError as error:
             return {"name": photo.name, "error": error}
 
     async def _answer(self, asked: Asked, seats: Seats, photo: NamedPhoto) -> dict[str, Any]:
         started = time.monotonic()
-        decoded = await self.decode(
-            seats.decoder, photo.data, asked.versions.values(), asked.deadline
-        )
-        seats.decoder.close()
-        between = time.monotonic()
-        outcomes = await self._predict_all(asked, seats, decoded)
-        refuse_if_required(outcomes, asked.require)
-        refuse_if_nothing(outcomes)
+        question = Question(photo.data, asked.versions, asked.require, asked.deadline)
+        found = await self._photos.ask(question, seats)
+        seconds = time.monotonic() - started
         return {
             "name": photo.name,
-            "width": decoded.width,
-            "height": decoded.height,
-            "format": decoded.format,
+            **found.facts._asdict(),
             "models": {
-                name: model_entry(version.version, outcomes[name])
+                name: model_entry(version.version, found.outcomes[name])
                 for name, version in asked.versions.items()
             },
             "timeline_ms": {
-                "decode": milliseconds(between - started),
-                "predict": milliseconds(time.monotonic() - between),
+                "decode": milliseconds(found.decode_seconds),
+                "predict": milliseconds(seconds - found.decode_seconds),
             },
         }
-
-    async def decode(
-        self, ticket: Ticket, file: Buffer, versions: Iterable[Version], deadline: float
-    ) -> Decoded:
-        """The photo's pixels, once in every form that one of these versions wants.
-
-        Raises:
-            InvalidInput: the decoder's word for what is wrong with the file. One that
-                kills it, or is never done, is no fault of ours either: it is alone in
-                its batch, and would do so again.
-        """
-        transforms = transforms_of(versions)
-        inputs = {DECODER_INPUT: Tensor("uint8", (len(file),), file)}
-        parameters = {"transforms": [transform._asdict() for transform in transforms]}
-        try:
-            prediction = await self.infer(ticket, inputs, parameters, deadline)
-        except PredictTimeout as error:
-            raise InvalidInput(
-                "decoding it takes longer than a photo may", code=TOO_COSTLY
-            ) from error
-        except (ModelError, WorkerCrashed) as error:
-            raise InvalidInput("decoding it failed", code=DAMAGED) from error
-        try:
-            return _decoded(transforms, **prediction.output)
-        except (TypeError, ValueError) as error:
-            raise InvalidOutput("the image tier's answer cannot be read") from error
-
-    async def _predict_all(
-        self, asked: Asked, seats: Seats, decoded: Decoded
-    ) -> dict[str, Outcome]:
-        outcomes = await _together(
-            self._predict(version, seats.models[name], decoded, asked.deadline)
-            for name, version in asked.versions.items()
-        )
-        return dict(zip(asked.versions, outcomes, strict=True))
-
-    async def _predict(
-        self, version: Version, seat: Seat, decoded: Decoded, deadline: float
-    ) -> Outcome:
-        if not isinstance(seat, Ticket):
-            return seat
-        try:
-            with seat:
-                return await self.infer(seat, decoded.inputs_of(version), {}, deadline)
-        except DemitasseError as error:
-            return error
-
-
-def transforms_of(versions: Iterable[Version]) -> list[Transform]:
-    """Every transform that these versions need, each once, in order."""
-    return list(
-        dict.fromkeys(
-            Transform.of(image) for version in versions for image in version.manifest.image_inputs
-        )
-    )
 
 
 def answer_names(refs: Sequence[ModelRef]) -> list[str]:
@@ -352,18 +246,6 @@ def answer_names(refs: Sequence[ModelRef]) -> list[str]:
     references as they were written."""
     counts = Counter(ref.name for ref in refs)
     return [ref.name if counts[ref.name] == 1 else str(ref) for ref in refs]
-
-
-def _decoded(
-    transforms: Sequence[Transform],
-    *,
-    width: int,
-    height: int,
-    format: str,
-    images: Sequence[Tensor],
-) -> Decoded:
-    """The decoder's answer, its images by what was asked for. Raises TypeError, ValueError."""
-    return Decoded(width, height, format, dict(zip(transforms, images, strict=True)))
 
 
 def _required(versions: Mapping[str, Version], require: Sequence[str]) -> list[str]:
@@ -388,10 +270,3 @@ def _refuse_unless_it_takes_photos(version: Version) -> None:
             f"ask it at /models/{version.model}/infer",
             field="models",
         )
-
-
-async def _together(parts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results, in order. Where one fails by a fault of ours, none is left running."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(part) for part in parts]
-    return [task.result() for task in tasks]

@@ -15,20 +15,29 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from coordinator.analysis import Analysis
+from coordinator.cache import AccuracyRule
 from coordinator.config import Settings
 from coordinator.directory import Directory, Places
 from coordinator.fleet import Fleet, Place
 from coordinator.http import admin, native, openapi
 from coordinator.http.body import SERVER_OPTIONS, PayloadLimits
+from coordinator.http.express import Express, Patience
 from coordinator.http.guard import programs_only
 from coordinator.http.head import Timeouts
 from coordinator.http.keys import LIMITS, TIMEOUTS
 from coordinator.http.middleware import counted, problems
+from coordinator.parcels import Parcels
+from coordinator.results import Results
 from model_registry.artifacts import ArtifactStore
 from model_registry.catalog import Catalog
 from model_registry.leases import Leases, Replica
 from model_registry.snapshot import Snapshot
 from storage.engine import open_engine
+
+#: Connections that wait to be accepted; the kernel has a limit of its own.
+_BACKLOG = 1024
+#: Shared memory that nobody used for so long goes back to the system.
+_TRIM_SECONDS = 10.0
 
 
 class StoredRegistry:
@@ -67,19 +76,44 @@ async def open_rooms(settings: Settings, *, name: str) -> AsyncIterator[Rooms]:
     """
     engine = open_engine(settings.registry_url)
     catalog = Catalog(engine, ArtifactStore(settings.home / "artifacts"))
-    fleet = Fleet(name)
-    directory = Directory(
-        StoredRegistry(catalog, Leases(engine)),
-        fleet,
-        poll_interval_seconds=settings.poll_interval,
-    )
+    parcels = Parcels()
+    fleet = Fleet(name, parcels)
     try:
-        await directory.refresh()
-        async with _running(directory.follow()):
-            yield Rooms(catalog, directory, fleet, Analysis(fleet, directory))
+        async with _results(settings) as results:
+            directory = Directory(
+                StoredRegistry(catalog, Leases(engine)),
+                fleet,
+                on_change=results.follow,
+                poll_interval_seconds=settings.poll_interval,
+            )
+            await directory.refresh()
+            async with _running(directory.follow()), _running(_trim(parcels)):
+                yield Rooms(catalog, directory, fleet, Analysis(fleet, directory, results))
     finally:
         fleet.stop()
+        parcels.close()
         engine.dispose()
+
+
+async def _trim(parcels: Parcels) -> None:
+    while True:
+        await asyncio.sleep(_TRIM_SECONDS)
+        parcels.trim()
+
+
+@contextlib.asynccontextmanager
+async def _results(settings: Settings) -> AsyncIterator[Results]:
+    rule = AccuracyRule(settings.cache_min_accuracy, settings.cache_accuracy_step)
+    if not settings.cache_redis_url or not settings.cache_bytes:
+        yield Results(settings.cache_bytes, rule)
+        return
+    from coordinator.shared_results import SharedResults  # 5 MB that only those pay who share
+
+    shared = SharedResults(settings.cache_redis_url, patience_seconds=settings.cache_redis_timeout)
+    try:
+        yield Results(settings.cache_bytes, rule, shared)
+    finally:
+        await shared.close()
 
 
 @contextlib.asynccontextmanager
@@ -97,16 +131,8 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
     """The API that callers see."""
     app = web.Application(middlewares=[counted, problems])
     _introduce(app, rooms)
-    app[LIMITS] = PayloadLimits(
-        max_body_bytes=settings.max_body_bytes,
-        max_json_bytes=settings.max_json_bytes,
-        max_image_bytes=settings.max_image_bytes,
-        max_images=settings.max_images,
-        max_parts=settings.max_parts,
-        body_timeout=settings.body_timeout,
-        body_idle_timeout=settings.body_idle_timeout,
-    )
-    app[TIMEOUTS] = Timeouts(settings.default_timeout, settings.max_timeout)
+    app[LIMITS] = _limits(settings)
+    app[TIMEOUTS] = _timeouts(settings)
     native.add_routes(app)
     openapi.add_routes(app)
     return app
@@ -120,8 +146,50 @@ def create_admin_app(settings: Settings, rooms: Rooms) -> web.Application:
     return app
 
 
+@contextlib.asynccontextmanager
+async def serve_public(settings: Settings, rooms: Rooms) -> AsyncIterator[int]:
+    """The public API on its port, which it gives; drains when the block is left."""
+    runner = create_runner(create_public_app(settings, rooms), settings)
+    await runner.setup()
+    server = runner.server
+    assert server is not None
+    express = Express(
+        rooms.directory.current,
+        rooms.analysis,
+        _limits(settings),
+        _timeouts(settings),
+        Patience(
+            keepalive=settings.keepalive_timeout,
+            body=settings.body_timeout,
+            body_idle=settings.body_idle_timeout,
+            lingering=settings.lingering_time,
+        ),
+        server,
+    )
+    listener = await asyncio.get_running_loop().create_server(
+        express.connection, settings.host, settings.port, reuse_port=True, backlog=_BACKLOG
+    )
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        await asyncio.gather(express.drain(settings.drain_grace), runner.cleanup())
+
+
+@contextlib.asynccontextmanager
+async def serve_admin(settings: Settings, rooms: Rooms) -> AsyncIterator[int]:
+    """The admin API on its port, which it gives; drains when the block is left."""
+    runner = create_runner(create_admin_app(settings, rooms), settings)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.admin_host, settings.admin_port, reuse_port=True).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
 def create_runner(app: web.Application, settings: Settings) -> web.AppRunner:
-    """The HTTP server of an application, with the deadlines and options that the edge counts on."""
+    """aiohttp's server of an application, with the options that the edge counts on."""
     return web.AppRunner(
         app,
         access_log=None,
@@ -131,6 +199,22 @@ def create_runner(app: web.Application, settings: Settings) -> web.AppRunner:
         shutdown_timeout=settings.drain_grace,
         **SERVER_OPTIONS,
     )
+
+
+def _limits(settings: Settings) -> PayloadLimits:
+    return PayloadLimits(
+        max_body_bytes=settings.max_body_bytes,
+        max_json_bytes=settings.max_json_bytes,
+        max_image_bytes=settings.max_image_bytes,
+        max_images=settings.max_images,
+        max_parts=settings.max_parts,
+        body_timeout=settings.body_timeout,
+        body_idle_timeout=settings.body_idle_timeout,
+    )
+
+
+def _timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(settings.default_timeout, settings.max_timeout)
 
 
 def _introduce(app: web.Application, rooms: Rooms) -> None:

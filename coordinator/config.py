@@ -21,6 +21,8 @@ from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 ENVIRONMENT_PREFIX = "DEMITASSE_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
 MIB = 1024 * 1024
 
 
@@ -123,9 +125,53 @@ class Settings:
     decoder_workers: Annotated[
         int, About("Processes that decode images; 0: one per core.", most=256)
     ] = 0
+    templates: Annotated[
+        int,
+        About(
+            "Environments that keep a process with their framework imported, from which "
+            "workers start; 0: none.",
+            most=256,
+        ),
+    ] = 8
     decode_timeout: Annotated[
         float, About("How long one image may take to decode.", unit="seconds", least=0.001)
     ] = 10.0
+    cache_bytes: Annotated[
+        int,
+        About(
+            "Memory for results that are remembered, per coordinator process; 0: none are, and "
+            "equal photos in flight are each computed.",
+            unit="bytes",
+        ),
+    ] = 16 * MIB
+    cache_min_accuracy: Annotated[
+        float,
+        About("The recorded accuracy from which on a version's results are remembered.", most=1),
+    ] = 0.8
+    cache_accuracy_step: Annotated[
+        float,
+        About(
+            "How much more accurate another version of the model must be for the results of a "
+            "version to be forgotten.",
+            least=0.0001,
+            most=1,
+        ),
+    ] = 0.01
+    cache_redis_url: Annotated[
+        str,
+        About(
+            "A Redis where coordinators remember results together, as redis:, rediss: or unix: "
+            "URL; empty: each for itself."
+        ),
+    ] = ""
+    cache_redis_timeout: Annotated[
+        float,
+        About(
+            "How long a request may wait for that Redis before it goes on without.",
+            unit="seconds",
+            least=0.001,
+        ),
+    ] = 0.05
     lease_ttl: Annotated[
         float,
         About(
@@ -153,6 +199,12 @@ class Settings:
             "admin_port",
             self.admin_port,
             "another port than that of the public API",
+        )
+        _refuse_unless(
+            not self.cache_redis_url or self.cache_redis_url.startswith(REDIS_SCHEMES),
+            "cache_redis_url",
+            self.cache_redis_url,
+            f"empty, or a URL that starts with one of {REDIS_SCHEMES}",
         )
         _refuse_unless(
             self.max_image_bytes <= self.max_body_bytes,

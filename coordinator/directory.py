@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from coordinator.fleet import Fleet, Place
@@ -37,9 +38,21 @@ class Registry(Protocol):
 class Directory:
     """Keeps the snapshot and the fleet up to date."""
 
-    def __init__(self, registry: Registry, fleet: Fleet, *, poll_interval_seconds: float) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        fleet: Fleet,
+        *,
+        on_change: Callable[[Snapshot], None],
+        poll_interval_seconds: float,
+    ) -> None:
+        """
+        Args:
+            on_change: called with every snapshot that is not the one before.
+        """
         self._registry = registry
         self._fleet = fleet
+        self._on_change = on_change
         self._interval = poll_interval_seconds
         self._refreshing = asyncio.Lock()
         self._places = Places([], [])
@@ -58,7 +71,9 @@ class Directory:
             if places != self._places or places.lapsed:
                 self._places = places
                 self._fleet.update(places.alive, places.lapsed)
-            self._snapshot = snapshot
+            before, self._snapshot = self._snapshot, snapshot
+            if before is None or snapshot.revision != before.revision:
+                self._on_change(snapshot)
             for entry in snapshot.models.values():
                 await self._tune(entry)
             return snapshot

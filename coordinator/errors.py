@@ -45,7 +45,7 @@ DemitasseError
 
 Each leaf has a stable `code`, a one-line docstring that is its default text,
 and says whether sending the same request again can help. Status numbers are
-not here: `http/middleware` has the one table.
+not here: `http/replies` has the one table.
 """
 
 from __future__ import annotations

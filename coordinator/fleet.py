@@ -15,8 +15,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
-from coordinator.errors import InvalidOutput, NotServing, QueueFull
-from coordinator.link import Link, open_link
+from coordinator.errors import DemitasseError, InvalidOutput, NotServing, QueueFull
+from coordinator.link import Link, Settle, open_link, settling
+from coordinator.parcels import Parcels
 from wire.answers import unpack_answer
 from wire.errors import WireError
 from wire.messages import Result, Tuning
@@ -54,11 +55,12 @@ class Replica:
     """One minion: keeps a link to it open for as long as the registry lists it, and
     after that until the last ticket has come back."""
 
-    def __init__(self, place: Place, name: str) -> None:
+    def __init__(self, place: Place, name: str, parcels: Parcels | None) -> None:
         self.place = place
         self.taken = 0
         self.tuning: Tuning | None = None
         self._name = name
+        self._parcels = parcels
         self._link: Link | None = None
         self._retired = False
         self._task = asyncio.get_running_loop().create_task(self._stay_connected())
@@ -128,7 +130,7 @@ class Replica:
         delay = FIRST_RECONNECT_SECONDS
         while True:
             try:
-                link = await open_link(self.place.address, self._name)
+                link = await open_link(self.place.address, self._name, self._parcels)
             except (OSError, TimeoutError, NotServing) as error:
                 log.debug("no link to %s yet: %s", self.place.id, error)
                 await asyncio.sleep(delay)
@@ -161,14 +163,45 @@ class Replica:
 class Ticket:
     """One example's place at one replica. A context manager: leaving it gives the place back."""
 
-    __slots__ = ("_id", "_link", "_replica", "place")
+    __slots__ = ("_id", "_link", "_replica", "_sent", "_settle", "place")
 
     def __init__(self, replica: Replica) -> None:
         self.place = replica.place
         self._replica: Replica | None = replica
         self._link: Link | None = None
+        self._settle: Settle | None = None
         self._id = 0
+        self._sent = 0.0
         replica.take()
+
+    def memory(self, size_bytes: int) -> memoryview:
+        """Where the one input may be received: in sight of the host, if possible."""
+        assert self._replica is not None
+        return self._replica.link().memory(size_bytes)
+
+    def send(
+        self,
+        inputs: Mapping[str, Tensor],
+        parameters: Mapping[str, Any],
+        deadline: float,
+        settle: Settle,
+    ) -> None:
+        """Asks for the model's answer to this one example.
+
+        Args:
+            deadline: on the monotonic clock.
+            settle: called once with a Prediction or a DemitasseError, later than this
+                returns, unless the ticket is closed before.
+
+        Raises:
+            NotServing, PayloadTooLarge: nothing was sent.
+        """
+        assert self._replica is not None
+        self._settle = settle
+        self._sent = time.monotonic()
+        link = self._replica.link()
+        self._id = link.predict(inputs, parameters, deadline, self._answered)
+        self._link = link
 
     async def predict(
         self,
@@ -176,32 +209,31 @@ class Ticket:
         parameters: Mapping[str, Any],
         deadline: float,
     ) -> Prediction:
-        """The model's answer to this one example.
-
-        Args:
-            deadline: on the monotonic clock; carried to the host as what is left of it.
+        """As `send`, for whoever can wait.
 
         Raises:
             DemitasseError: refused, failed, lost, too late, or the replica is gone.
         """
-        assert self._replica is not None
-        started = time.monotonic()
-        self._link = self._replica.link()
-        left = max(deadline - started, 0.0)
-        self._id, future = self._link.predict(inputs, parameters, left)
-        # A timer on the future itself: asyncio.timeout cost three times as much per request.
-        timer = asyncio.get_running_loop().call_later(left, self._link.expire, self._id)
+        answered: asyncio.Future[Prediction | DemitasseError]
+        answered = asyncio.get_running_loop().create_future()
+        self.send(inputs, parameters, deadline, settling(answered))
+        outcome = await answered
+        if isinstance(outcome, DemitasseError):
+            raise outcome
+        return outcome
+
+    def _answered(self, outcome: Result | DemitasseError) -> None:
+        assert self._settle is not None
+        if not isinstance(outcome, Result):
+            self._settle(outcome)
+            return
+        road = time.monotonic() - self._sent - outcome.queue_seconds - outcome.predict_seconds
         try:
-            result = await future
-        finally:
-            timer.cancel()
-        spent = result.queue_seconds + result.predict_seconds
-        road = time.monotonic() - started - spent
-        try:
-            output = unpack_answer(result.answer)
+            output = unpack_answer(outcome.answer)
         except WireError as error:
-            raise InvalidOutput(str(error)) from error
-        return Prediction(result, output, self.place.id, max(road, 0.0))
+            self._settle(InvalidOutput(str(error)))
+            return
+        self._settle(Prediction(outcome, output, self.place.id, max(road, 0.0)))
 
     def close(self) -> None:
         """Gives the place back. What is still in flight is called off."""
@@ -222,7 +254,13 @@ class Ticket:
 class Fleet:
     """All replicas that this coordinator may send work to."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, parcels: Parcels | None = None) -> None:
+        """
+        Args:
+            name: what this process calls itself towards the minions.
+            parcels: memory to share with those on this machine.
+        """
+        self.parcels = parcels
         self._name = name
         self._replicas: dict[str, Replica] = {}
         self._by_version: dict[tuple[str, str], list[Replica]] = {}
@@ -245,7 +283,7 @@ class Fleet:
                 replica.retire()
         for id, place in wanted.items():
             if id not in self._replicas:
-                self._replicas[id] = Replica(place, self._name)
+                self._replicas[id] = Replica(place, self._name, self.parcels)
         self._by_version = {}
         for replica in self._replicas.values():
             key = (replica.place.model, replica.place.version)

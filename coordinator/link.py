@@ -1,15 +1,20 @@
 """A coordinator's end of a link: predictions out, answers back, in any order.
 
-One connection to one host. Knows frames and futures; which host to ask, and
-whether there is room, is `fleet`'s business. Nobody waits here without an end:
-when the connection is lost, everything in flight fails at once.
+One connection to one host. Knows frames and who waits for which answer; which
+host to ask, and whether there is room, is `fleet`'s business. An answer is a
+call, so that a request costs neither task nor future. Nobody waits here without
+an end: deadlines are watched by one timer for all, and when the connection is
+lost, everything in flight fails at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 from coordinator.errors import (
     DeadlineExceeded,
@@ -18,13 +23,15 @@ from coordinator.errors import (
     PayloadTooLarge,
     from_wire,
 )
+from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
 from wire.errors import WireError
-from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, UPGRADE_TOKEN, FrameReader
+from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, UPGRADE_TOKEN, FrameReader, fresh
 from wire.messages import (
     Cancel,
     Drain,
     Failure,
     Hello,
+    Memory,
     Message,
     Predict,
     Ready,
@@ -34,9 +41,13 @@ from wire.messages import (
     Tune,
     Tuned,
     Tuning,
+    body_of,
     decode,
+    padded,
 )
 from wire.tensor import Buffer, Tensor
+
+log = logging.getLogger("demitasse.coordinator.link")
 
 _UPGRADE = (
     f"GET /link HTTP/1.1\r\nHost: minion\r\nConnection: Upgrade\r\nUpgrade: {UPGRADE_TOKEN}\r\n\r\n"
@@ -45,14 +56,29 @@ _SWITCHED = b"HTTP/1.1 101 "
 _HEAD_END = b"\r\n\r\n"
 _MAX_HEAD_BYTES = 8192
 CONNECT_TIMEOUT_SECONDS = 5.0
+#: What is read by whichever link reads now; what it keeps is copied out.
+_SCRATCH = memoryview(bytearray(64 * 1024))
+_LOST = "the connection to the minion is lost"
 #: A host that leaves this much unread is stuck. Some ten photos of 4 megapixels.
 MAX_UNREAD_BYTES = 128 * 2**20
 
 
-class Link(asyncio.Protocol):
+Settle = Callable[[Any], None]
+"""Told the outcome once: what was asked for, or the DemitasseError in its place."""
+
+
+class _Waiting(NamedTuple):
+    settle: Settle
+    deadline: float
+    """On the monotonic clock."""
+    kept: object = None
+    """Until it is answered: the shared memory in which the host looks at its inputs."""
+
+
+class Link(asyncio.BufferedProtocol):
     """One open connection; `open_link` makes them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, parcels: Parcels | None) -> None:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[Ready] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
@@ -60,64 +86,137 @@ class Link(asyncio.Protocol):
         self.stuck = False
         """The host leaves unread what is sent to it."""
         self._name = name
+        self._parcels = parcels
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._reader = FrameReader()
+        self._reader = FrameReader(allocate=self.memory)
         self._head: bytes | None = b""  # of the answer to the upgrade, until it is complete
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._watch: asyncio.TimerHandle | None = None
+        self._watched = math.inf  # the deadline that the timer is for
         self._last_id = 0
         self._outgoing: list[Buffer] = []
+
+    def memory(self, size_bytes: int) -> memoryview:
+        """Where the one input of a `predict` may be received: in sight of the host, if possible."""
+        if size_bytes < MIN_PARCEL_BYTES or self._parcels is None or not self.shares:
+            return fresh(size_bytes)
+        return self._parcels.take(size_bytes) or fresh(size_bytes)
+
+    @property
+    def shares(self) -> bool:
+        """Whether the host sees this coordinator's memory."""
+        return self.ready.done() and self.ready.result().shares
 
     def predict(
         self,
         inputs: Mapping[str, Tensor],
         parameters: Mapping[str, Any],
-        timeout_seconds: float | None,
-    ) -> tuple[int, asyncio.Future[Result]]:
-        """Sends one example; the future gives its Result, or raises a DemitasseError.
+        deadline: float,
+        settle: Settle,
+    ) -> int:
+        """Sends one example.
+
+        Args:
+            deadline: on the monotonic clock; carried to the host as what is left of it.
+            settle: called once with its Result or a DemitasseError, later than this
+                returns, unless it is cancelled before.
+
+        Returns:
+            The id to cancel it by.
 
         Raises:
             NotServing: the connection is lost.
             PayloadTooLarge: more than a host takes.
         """
+        if self.closed.done():
+            raise NotServing(_LOST)
         id = self._next_id()
-        buffers = Predict(id, inputs, timeout_seconds, parameters).encode()
-        if len(buffers[0]) > MAX_HEAD_BYTES or sum(map(len, buffers)) > MAX_EXAMPLE_BYTES:
-            raise PayloadTooLarge("as numbers in memory, the example is larger than a minion takes")
-        return id, self._ask(id, buffers)
+        left = max(deadline - time.monotonic(), 0.0)
+        size = sum(padded(len(tensor.data)) for tensor in inputs.values())
+        if size > MAX_EXAMPLE_BYTES:
+            raise _too_large()
+        kept, place = self._placed(inputs, size)
+        buffers = Predict(id, inputs, left, parameters, place).encode()
+        if len(buffers[0]) > MAX_HEAD_BYTES:
+            raise _too_large()
+        self._ask(id, buffers, _Waiting(settle, deadline, kept))
+        return id
+
+    def _placed(self, inputs: Mapping[str, Tensor], size_bytes: int) -> tuple[object, int | None]:
+        """What keeps the inputs where the host sees them, and the place; None: they travel."""
+        if size_bytes < MIN_PARCEL_BYTES or self._parcels is None or not self.shares:
+            return None, None
+        if len(inputs) == 1:
+            (tensor,) = inputs.values()
+            place = self._parcels.place_of(tensor.data)
+            if place is not None:
+                return tensor, place
+        memory = self._parcels.take(size_bytes)
+        if memory is None:
+            return None, None
+        start = 0
+        for piece in body_of(inputs.values()):
+            memory[start : start + len(piece)] = piece
+            start += len(piece)
+        return memory, self._parcels.place_of(memory)
 
     def cancel(self, id: int) -> None:
         """Nobody waits for this one any more."""
         if self._waiting.pop(id, None) is not None:
             self._send(Cancel(id).encode())
 
-    def expire(self, id: int) -> None:
-        """The deadline of this one has passed: whoever waits is told, and the host too."""
-        future = self._waiting.get(id)
-        if future is not None and not future.done():
-            future.set_exception(DeadlineExceeded())
-            self.cancel(id)
-
-    def tune(self, tuning: Tuning) -> asyncio.Future[Tuning]:
-        """Asks for new numbers; the future gives those in force. Raises NotServing."""
+    async def tune(self, tuning: Tuning) -> Tuning:
+        """Asks for new numbers; returns those in force. Raises NotServing."""
         id = self._next_id()
-        return self._ask(id, Tune(id, tuning).encode())
+        answered: asyncio.Future[Tuning | DemitasseError] = self._loop.create_future()
+        if self.closed.done():
+            raise NotServing(_LOST)
+        self._ask(id, Tune(id, tuning).encode(), _Waiting(settling(answered), math.inf))
+        outcome = await answered
+        if isinstance(outcome, DemitasseError):
+            raise outcome
+        return outcome
 
     def close(self) -> None:
         if self._transport is not None:
             self._flush()
             self._transport.close()
 
+    def _abort(self) -> None:
+        """Hangs up on a host to which nothing more need be said."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def _next_id(self) -> int:
         self._last_id += 1
         return self._last_id
 
-    def _ask(self, id: int, buffers: Sequence[Buffer]) -> asyncio.Future[Any]:
-        if self.closed.done():
-            raise NotServing("the connection to the minion is lost")
-        future = self._waiting[id] = self._loop.create_future()
+    def _ask(self, id: int, buffers: Sequence[Buffer], waiting: _Waiting) -> None:
+        self._waiting[id] = waiting
+        if waiting.deadline < self._watched:
+            self._watch_until(waiting.deadline)
         self._send(buffers)
-        return future
+
+    def _watch_until(self, deadline: float) -> None:
+        """One timer for all: most are answered long before, and then nobody has to stop it."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watched = deadline
+        self._watch = self._loop.call_later(max(deadline - time.monotonic(), 0.0), self._expire)
+
+    def _expire(self) -> None:
+        """Those whose deadline has passed are told so, and the host too."""
+        now, self._watch, self._watched = time.monotonic(), None, math.inf
+        late = [id for id, waiting in self._waiting.items() if waiting.deadline <= now]
+        for id in late:
+            waiting = self._waiting.get(id)
+            if waiting is not None:  # else given up meanwhile, by what another one's end led to
+                self.cancel(id)
+                _tell(waiting, DeadlineExceeded())
+        earliest = min((each.deadline for each in self._waiting.values()), default=math.inf)
+        if earliest < self._watched:
+            self._watch_until(earliest)
 
     def _send(self, buffers: Sequence[Buffer]) -> None:
         """Soon, together with what else is sent in this turn of the loop: one write for all."""
@@ -144,15 +243,20 @@ class Link(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.stuck = False
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._reader.place or _SCRATCH
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            if self._head is not None:
-                data = self._upgraded(data)
-            for frame in self._reader.feed(data):
+            if self._reader.place is not None:
+                frames = self._reader.filled(nbytes)
+            else:
+                frames = self._reader.feed(self._beyond_head(bytes(_SCRATCH[:nbytes])))
+            for frame in frames:
                 self._received(decode(frame))
         except WireError as error:
             self._fail(f"the minion broke the protocol: {error}")
-            self.close()
+            self._abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail("the connection to the minion was lost")
@@ -162,16 +266,19 @@ class Link(asyncio.Protocol):
     def _fail(self, detail: str) -> None:
         """Everything in flight fails, each with an error of its own, since each raises it."""
         waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(NotServing(detail))
+        for each in waiting.values():
+            _tell(each, NotServing(detail))
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch, self._watched = None, math.inf
         if not self.ready.done():
             self.ready.set_exception(NotServing(detail))
             self.ready.exception()  # whoever was opening the link may have given up already
 
-    def _upgraded(self, data: bytes) -> bytes:
-        """What follows the answer's head; nothing while that is incomplete."""
-        assert self._head is not None
+    def _beyond_head(self, data: bytes) -> bytes:
+        """What follows the answer to the upgrade; nothing while that is incomplete."""
+        if self._head is None:
+            return data
         head, end, rest = (self._head + data).partition(_HEAD_END)
         if not end:
             self._head = head
@@ -181,20 +288,24 @@ class Link(asyncio.Protocol):
         if not head.startswith(_SWITCHED):
             raise WireError("the minion refused the upgrade")
         self._head = None
-        self._send(Hello(self._name).encode())
+        self._send(Hello(self._name, self._offer()).encode())
         return rest
+
+    def _offer(self) -> Memory | None:
+        parcels = self._parcels
+        return None if parcels is None else Memory(parcels.descriptor, parcels.size_bytes)
 
     def _received(self, message: Message) -> None:
         if isinstance(message, Result):
             self._settle(message.id, message)
         elif isinstance(message, Failure):
-            self._refuse(
+            self._settle(
                 message.id,
                 from_wire(message.code, message.detail, invalid_input=message.invalid_input),
             )
         elif isinstance(message, Refusal):
             retry_after = message.retry_after_seconds or None
-            self._refuse(message.id, from_wire(message.code, message.detail, retry_after))
+            self._settle(message.id, from_wire(message.code, message.detail, retry_after))
         elif isinstance(message, Status):
             self.status = message
         elif isinstance(message, Tuned):
@@ -204,24 +315,46 @@ class Link(asyncio.Protocol):
         elif not isinstance(message, Drain):  # which the status before it said already
             raise WireError(f"{type(message).__name__} is not for a coordinator")
 
-    def _settle(self, id: int, value: object) -> None:
-        future = self._waiting.pop(id, None)
-        if future is not None and not future.done():
-            future.set_result(value)
+    def _settle(self, id: int, outcome: object) -> None:
+        waiting = self._waiting.pop(id, None)
+        if waiting is not None:
+            _tell(waiting, outcome)
 
-    def _refuse(self, id: int, error: DemitasseError) -> None:
-        future = self._waiting.pop(id, None)
-        if future is not None and not future.done():
-            future.set_exception(error)
+
+def _tell(waiting: _Waiting, outcome: object) -> None:
+    """What goes wrong with one caller must not end the link, with which all others wait."""
+    try:
+        waiting.settle(outcome)
+    except Exception:
+        log.exception("an answer could not be passed on")
+
+
+def settling(future: asyncio.Future[Any]) -> Settle:
+    """Settles a future with the outcome, unless nobody waits for it any more."""
+
+    def settle(outcome: object) -> None:
+        if not future.done():
+            future.set_result(outcome)
+
+    return settle
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge("as numbers in memory, the example is larger than a minion takes")
 
 
 async def open_link(
-    address: str, name: str, *, within_seconds: float = CONNECT_TIMEOUT_SECONDS
+    address: str,
+    name: str,
+    parcels: Parcels | None = None,
+    *,
+    within_seconds: float = CONNECT_TIMEOUT_SECONDS,
 ) -> Link:
     """Connects, upgrades, and waits until the host said who it is.
 
     Args:
         address: `unix:/path` or `tcp:host:port`.
+        parcels: memory to share with a host on this machine.
 
     Raises:
         OSError: nobody listens there.
@@ -232,10 +365,10 @@ async def open_link(
     scheme, _, place = address.partition(":")
     async with asyncio.timeout(within_seconds):
         if scheme == "unix":
-            _, link = await loop.create_unix_connection(lambda: Link(name), place)
+            _, link = await loop.create_unix_connection(lambda: Link(name, parcels), place)
         else:
             host, _, port = place.rpartition(":")
-            _, link = await loop.create_connection(lambda: Link(name), host, int(port))
+            _, link = await loop.create_connection(lambda: Link(name, None), host, int(port))
         try:
             await link.ready
         except BaseException:

@@ -8,12 +8,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from coordinator.cache import Entry
 from coordinator.errors import DemitasseError
 from coordinator.fleet import Prediction
 
-Outcome = Prediction | DemitasseError
+
+class Cached(NamedTuple):
+    """An answer that was remembered, and how long it took to find."""
+
+    entry: Entry
+    output: Any
+    seconds: float
+
+
+class Shared(NamedTuple):
+    """What was computed for another request with the same input, and how long it was waited for."""
+
+    prediction: Prediction
+    seconds: float
+
+
+Outcome = Prediction | Cached | Shared | DemitasseError
 
 
 def milliseconds(seconds: float) -> float:
@@ -21,20 +38,40 @@ def milliseconds(seconds: float) -> float:
 
 
 def model_entry(version: str, outcome: Outcome) -> dict[str, Any]:
-    """One model's part of an answer: its output and how it came about, or its error."""
+    """One model's part of an answer: its output and how it came about, or its error.
+
+    Of an answer that was not computed for this request, batch size and replica are those
+    that it was computed with, and the timeline is this request's own.
+    """
     if isinstance(outcome, DemitasseError):
         return {"version": version, "error": outcome}
+    if isinstance(outcome, Cached):
+        entry, timeline = outcome.entry, {"cache": milliseconds(outcome.seconds)}
+        came = _came(version, outcome.output, entry.batch_size, entry.replica, timeline)
+        return {**came, "cached": True}
+    if isinstance(outcome, Shared):
+        prediction, timeline = outcome.prediction, {"shared": milliseconds(outcome.seconds)}
+        batch_size = prediction.result.batch_size
+        came = _came(version, prediction.output, batch_size, prediction.replica, timeline)
+        return {**came, "shared": True}
     result = outcome.result
+    timeline = {
+        "queue": milliseconds(result.queue_seconds),
+        "predict": milliseconds(result.predict_seconds),
+        "link": milliseconds(outcome.link_seconds),
+    }
+    return _came(version, outcome.output, result.batch_size, outcome.replica, timeline)
+
+
+def _came(
+    version: str, output: Any, batch_size: int, replica: str, timeline: dict[str, float]
+) -> dict[str, Any]:
     return {
         "version": version,
-        "output": outcome.output,
-        "batch_size": result.batch_size,
-        "replica": outcome.replica,
-        "timeline_ms": {
-            "queue": milliseconds(result.queue_seconds),
-            "predict": milliseconds(result.predict_seconds),
-            "link": milliseconds(outcome.link_seconds),
-        },
+        "output": output,
+        "batch_size": batch_size,
+        "replica": replica,
+        "timeline_ms": timeline,
     }
 
 

@@ -1,16 +1,25 @@
 """What a coordinator counts, for Prometheus.
 
-Label sets are resolved once and kept: a request costs two increments. With
-several processes on one port the values live in files that they share
-(prometheus-client's multiprocess mode), and any of them answers for all.
+A request costs a few additions to plain numbers, which only the event loop
+touches; `flush` carries them over to the client library, whose every step takes
+a lock. With several processes on one port the values live in files that they
+share (prometheus-client's multiprocess mode), and any of them answers for all.
 """
 
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from bisect import bisect_left
+from collections import Counter as Tally
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -22,36 +31,110 @@ REQUEST_SECONDS = Histogram(
     "demitasse_request_seconds", "time from head to answer", ["route"], buckets=_SECONDS
 )
 ANSWERS = Counter("demitasse_answers", "models' parts of answers", ["model", "version", "code"])
+SHARED = Counter(
+    "demitasse_shared_flights",
+    "waits for what another request had begun to compute",
+    ["model", "version"],
+)
+CACHE_LOOKUPS = Counter(
+    "demitasse_cache_lookups",
+    "looks for a remembered result, by what came of them",
+    ["model", "version", "result"],
+)
+CACHE_BYTES = Gauge(
+    "demitasse_cache_bytes", "memory of remembered results", multiprocess_mode="livesum"
+)
+CACHE_EVICTIONS = Counter("demitasse_cache_evictions", "results that made room for others")
+CACHE_STORE_FAILURES = Counter(
+    "demitasse_cache_store_failures", "times that the shared store was away or too slow"
+)
 
 
-@lru_cache(maxsize=1024)
-def _requests(route: str, status: int, code: str) -> Counter:
-    return REQUESTS.labels(route, str(status), code)
+class _Durations:
+    """Of one route, since they were last carried over."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_SECONDS) + 1)
+        self.total = 0.0
 
 
-@lru_cache(maxsize=64)
-def _seconds(route: str) -> Histogram:
-    return REQUEST_SECONDS.labels(route)
-
-
-@lru_cache(maxsize=4096)
-def _answers(model: str, version: str, code: str) -> Counter:
-    return ANSWERS.labels(model, version, code)
+_requests: Tally[tuple[str, int, str]] = Tally()
+_answers: Tally[tuple[str, str, str]] = Tally()
+_shared: Tally[tuple[str, str]] = Tally()
+_cache_lookups: Tally[tuple[str, str, str]] = Tally()
+_durations: dict[str, _Durations] = {}
+_cache_bytes = 0
+_evicted = 0
 
 
 def count_request(route: str, status: int, code: str, seconds: float) -> None:
     """One request was answered; `code` is `ok`, or that of its error."""
-    _requests(route, status, code).inc()
-    _seconds(route).observe(seconds)
+    _requests[route, status, code] += 1
+    durations = _durations.get(route)
+    if durations is None:
+        durations = _durations[route] = _Durations()
+    durations.counts[bisect_left(_SECONDS, seconds)] += 1
+    durations.total += seconds
 
 
 def count_answer(model: str, version: str, code: str) -> None:
     """One model answered one example; `code` is `ok`, or that of its error."""
-    _answers(model, version, code).inc()
+    _answers[model, version, code] += 1
+
+
+def count_shared(model: str, version: str) -> None:
+    """One request waits for what another had begun to compute."""
+    _shared[model, version] += 1
+
+
+def count_cache_lookup(model: str, version: str, result: str) -> None:
+    """One result was looked for: `hit`, `miss`, or, after a miss here, `shared-hit`."""
+    _cache_lookups[model, version, result] += 1
+
+
+def show_cache(size_bytes: int, *, evicted: int) -> None:
+    """What the cache takes now, and how many results made room just now."""
+    global _cache_bytes, _evicted
+    _cache_bytes = size_bytes
+    _evicted += evicted
+
+
+def count_store_failure() -> None:
+    """The store that coordinators share did not answer, or not in time."""
+    CACHE_STORE_FAILURES.inc()
+
+
+def flush() -> None:
+    """Carries over what was counted. Called on the event loop, now and then and before a look."""
+    for (route, status, code), count in _requests.items():
+        REQUESTS.labels(route, str(status), code).inc(count)
+    for labels, count in _answers.items():
+        ANSWERS.labels(*labels).inc(count)
+    for route, durations in _durations.items():
+        # The library takes observations one by one; this is what its `observe` does.
+        histogram = REQUEST_SECONDS.labels(route)
+        histogram._sum.inc(durations.total)
+        for bucket, count in zip(histogram._buckets, durations.counts, strict=True):
+            bucket.inc(count)
+    for shared, count in _shared.items():
+        SHARED.labels(*shared).inc(count)
+    for lookup, count in _cache_lookups.items():
+        CACHE_LOOKUPS.labels(*lookup).inc(count)
+    global _evicted
+    CACHE_BYTES.set(_cache_bytes)
+    CACHE_EVICTIONS.inc(_evicted)
+    _evicted = 0
+    _requests.clear()
+    _answers.clear()
+    _shared.clear()
+    _cache_lookups.clear()
+    _durations.clear()
 
 
 def exposition() -> bytes:
-    """Everything that was counted, by all processes that share a port."""
+    """Everything that was flushed, by all processes that share a port."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()

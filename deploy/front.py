@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from prometheus_client.multiprocess import mark_process_dead
+
 from deploy.child import Child
 
 
@@ -19,6 +21,8 @@ class Front:
         self.state = "starting"
         self.detail = ""
         self._changed = changed
+        self._metrics = environment.get("PROMETHEUS_MULTIPROC_DIR")
+        self._last_pid = 0
         self._child = Child(
             lambda starts: [
                 *(sys.executable, "-P", "-m", "coordinator"),
@@ -26,8 +30,8 @@ class Front:
             ],
             log=log,
             environment=environment,
-            on_start=lambda starts, pid: self._set_state("running"),
-            on_end=lambda ending: self._set_state("restarting", ending),
+            on_start=self._started,
+            on_end=self._ended,
         )
 
     @property
@@ -43,6 +47,15 @@ class Front:
 
     def kill(self) -> None:
         self._child.kill()
+
+    def _started(self, starts: int, pid: int) -> None:
+        self._last_pid = pid
+        self._set_state("running")
+
+    def _ended(self, ending: str) -> None:
+        if self._metrics is not None:  # what it held is held no more; what it counted stays
+            mark_process_dead(self._last_pid, self._metrics)  # type: ignore[no-untyped-call]
+        self._set_state("restarting", ending)
 
     def _set_state(self, state: str, detail: str = "") -> None:
         self.state, self.detail = state, detail

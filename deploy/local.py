@@ -20,15 +20,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from coordinator.analysis import DECODER, DECODER_VERSION
 from coordinator.config import SETTINGS, Settings
+from coordinator.decoder import DECODER, DECODER_VERSION
 from coordinator.errors import DemitasseError
 from coordinator.router import resolve
 from deploy.building import build
 from deploy.front import Front
 from deploy.machine import DeploymentError, address, claim_port, socket_folder
 from deploy.minion import Minion
-from deploy.services import decoder_service, model_service
+from deploy.services import decoder_service, model_service, template_key
 from deploy.status import (
     LOCK_FILE,
     ProcessInfo,
@@ -38,6 +38,7 @@ from deploy.status import (
     run_folder,
     write_status,
 )
+from deploy.templates import Templates
 from minion.host.spec import ServiceSpec
 from model_registry.artifacts import ArtifactStore
 from model_registry.catalog import Catalog
@@ -81,6 +82,7 @@ class LocalDeployment:
         self._catalog = Catalog(self._engine, ArtifactStore(settings.home / "artifacts"))
         self._leases = Leases(self._engine)
         self._fronts: list[Front] = []
+        self._templates = Templates(self, settings.templates)
         self._minions: dict[Key, Minion] = {}
         self._retired: dict[asyncio.Task[None], Minion] = {}
         self._leased: dict[str, Replica] = {}
@@ -118,6 +120,7 @@ class LocalDeployment:
             infos.append(
                 ProcessInfo("coordinator", None, None, front.pid, public, front.state, front.detail)
             )
+        infos += self._templates.processes()
         for minion in self._minions.values():
             role = DECODER if minion.model == DECODER else "minion"
             key = (minion.model, minion.version)
@@ -243,6 +246,8 @@ class LocalDeployment:
         for key in [key for key in self._minions if key not in wanted and key[0] != DECODER]:
             await asyncio.to_thread(self._leases.drop, [self._minions[key].id])
             self._retire(self._minions.pop(key))
+        minions = (*self._minions.values(), *self._retired.values())
+        await self._templates.keep({minion.template for minion in minions})
 
     def _retire(self, minion: Minion) -> None:
         stopping = asyncio.create_task(minion.stop(self.settings.drain_grace))
@@ -282,7 +287,9 @@ class LocalDeployment:
                 log=self.log_path(minion.id),
                 progress=lambda line: minion.set_state("building", line),
             )
-        return model_service(entry, version, replica=minion.id, python=python)
+        minion.template = await asyncio.to_thread(template_key, version, python=python)
+        template = minion.template and self._templates.socket(minion.template)
+        return model_service(entry, version, replica=minion.id, python=python, template=template)
 
     def _start_decoder(self) -> None:
         minion = self._minions[DECODER, DECODER_VERSION] = Minion(self, DECODER, DECODER_VERSION)
@@ -338,12 +345,14 @@ class LocalDeployment:
         await asyncio.gather(
             *(minion.stop(grace) for minion in self._minions.values()), *self._retired
         )
+        await self._templates.keep([])
 
     def _kill_everything(self) -> None:
         for front in self._fronts:
             front.kill()
         for minion in (*self._minions.values(), *self._retired.values()):
             minion.kill()
+        self._templates.kill()
 
     def _write_status(self) -> None:
         if not self._dirty:

@@ -21,6 +21,7 @@ from coordinator.config import Settings
 from deploy.building import NotBuilt
 from deploy.child import Child
 from deploy.silence import Silence
+from deploy.templates import TemplateKey
 from minion.host.spec import ServiceSpec, write_spec
 from model_registry.leases import Replica
 
@@ -56,6 +57,7 @@ class Minion:
         self.state = "waiting"
         self.detail = ""
         self.workers: list[tuple[int | None, str]] = []
+        self.template: TemplateKey | None = None
         self._site = site
         # An epoch grows with every start, also across restarts of the supervisor. Its first
         # one is in the socket's name: a predecessor may still drain behind its own.

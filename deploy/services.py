@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import sys
 
-from coordinator.analysis import DECODER, DECODER_INPUT, DECODER_VERSION
 from coordinator.config import Settings
+from coordinator.decoder import DECODER, DECODER_INPUT, DECODER_VERSION
+from deploy.preloading import preloads
+from deploy.templates import TemplateKey
 from minion.host.spec import InputSpec, ServiceSpec
 from model_registry.snapshot import ModelEntry, Version
 
@@ -18,8 +20,15 @@ from model_registry.snapshot import ModelEntry, Version
 DECODER_QUEUE_LIMIT = 256
 
 
-def model_service(entry: ModelEntry, version: Version, *, replica: str, python: str) -> ServiceSpec:
-    """A version with the settings in force; `python` is the interpreter of its environment."""
+def model_service(
+    entry: ModelEntry, version: Version, *, replica: str, python: str, template: str | None
+) -> ServiceSpec:
+    """A version with the settings in force.
+
+    Args:
+        python: the interpreter of its environment.
+        template: the socket of what forks its workers, if anything does.
+    """
     manifest, settings = version.manifest, entry.settings_for(version.version)
     return ServiceSpec(
         model=version.model,
@@ -27,6 +36,7 @@ def model_service(entry: ModelEntry, version: Version, *, replica: str, python: 
         replica=replica,
         epoch=0,
         python=python,
+        template=template,
         directory=str(version.directory),
         entry=manifest.entry,
         inputs={name: InputSpec(spec.dtype, spec.shape) for name, spec in manifest.inputs.items()},
@@ -40,6 +50,17 @@ def model_service(entry: ModelEntry, version: Version, *, replica: str, python: 
         predict_timeout_seconds=manifest.resources.predict_timeout,
         options=dict(manifest.options),
     )
+
+
+def template_key(version: Version, *, python: str) -> TemplateKey | None:
+    """The template from which a version's workers come; None where they are started plainly.
+
+    More threads than one, and numpy's BLAS starts them when it is imported: nothing can be
+    forked from that.
+    """
+    manifest = version.manifest
+    modules = preloads(version.directory, manifest.entry)
+    return TemplateKey(python, modules) if modules and manifest.resources.threads == 1 else None
 
 
 def _cores() -> int:

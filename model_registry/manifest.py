@@ -44,6 +44,8 @@ RESERVED_NAMES = ("decoder",)  # the image tier's own minion
 #: `preprocess.model` makes no larger image (48 MB); a model that asked for one would load and
 #: never get an answer. The registry does not import it: a test compares the two.
 MAX_IMAGE_SIDE = 4096
+#: The metric that is compared: coordinators remember results of versions that have enough of it.
+ACCURACY = "accuracy"
 RESIZES = ("stretch", "crop", "pad")
 
 _TOP_KEYS = (
@@ -125,6 +127,12 @@ class Manifest:
     """What `load` finds in `context.options`: the author's own knobs."""
     quality: Quality | None
     release_notes: str
+
+    @property
+    def accuracy(self) -> float | None:
+        """The recorded accuracy, from 0 to 1; None where another metric was measured, or none."""
+        quality = self.quality
+        return quality.value if quality is not None and quality.metric == ACCURACY else None
 
     @property
     def takes_photo(self) -> bool:
@@ -324,7 +332,10 @@ def _read_quality(top: Table) -> Quality | None:
     if top.value("quality") is None:
         return None
     table = top.table("quality", ("metric", "value", "data"))
-    return Quality(table.text("metric"), table.number("value"), table.text("data"))
+    quality = Quality(table.text("metric"), table.number("value"), table.text("data"))
+    if quality.metric == ACCURACY and not 0 <= quality.value <= 1:
+        raise table.refusal("value", f'a number from 0 to 1 for the metric "{ACCURACY}"')
+    return quality
 
 
 def _check_files(manifest: Manifest, package: Path, file: str) -> None:

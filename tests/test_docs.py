@@ -13,7 +13,14 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from coordinator import errors
-from coordinator.metrics import count_answer, count_request, exposition
+from coordinator.metrics import (
+    count_answer,
+    count_cache_lookup,
+    count_request,
+    count_shared,
+    exposition,
+    flush,
+)
 from minion.host.lane import Lane
 from minion.host.metrics import host_metrics
 from minion.host.spec import ServiceSpec
@@ -50,6 +57,9 @@ def exposed(scrape: bytes) -> Iterator[Exposed]:
 def of_the_coordinator() -> set[Exposed]:
     count_request("/x", 200, "ok", 0.1)
     count_answer("model", "1.0.0", "ok")
+    count_shared("model", "1.0.0")
+    count_cache_lookup("model", "1.0.0", "hit")
+    flush()
     return set(exposed(exposition()))
 
 

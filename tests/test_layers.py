@@ -34,8 +34,10 @@ ALLOWED = {
 
 #: Inside the coordinator: the later may know the earlier.
 COORDINATOR_ORDER = [
-    {"errors", "metrics", "config"},
-    {"router", "link", "fleet", "directory", "merge", "analysis"},
+    {"errors", "metrics", "config", "parcels"},
+    {"router", "link", "fleet", "directory", "cache", "digests", "flights", "seats"},
+    {"merge", "results", "shared_results"},
+    {"decoder", "photos", "examples", "analysis"},
     {"http"},
     {"app"},
     {"__main__"},

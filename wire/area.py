@@ -12,8 +12,8 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from wire.batches import TensorRef
 from wire.errors import WireError
-from wire.messages import TensorRef
 from wire.tensor import DTYPES, Tensor, byte_size
 
 #: Cache line, and what vector instructions and oneDNN like best.
@@ -21,21 +21,26 @@ ALIGNMENT = 64
 
 
 class Area:
-    """A bump allocator over `memory`."""
+    """A bump allocator over `memory`, or over its bytes from `start` to `end`.
 
-    def __init__(self, memory: memoryview) -> None:
+    Offsets count from the start of `memory`, whatever part of it is used.
+    """
+
+    def __init__(self, memory: memoryview, start: int = 0, end: Optional[int] = None) -> None:
         self._memory = memory
-        self._used = 0
+        self._start = start
+        self._end = len(memory) if end is None else end
+        self._used = start
 
     def reset(self) -> None:
         """Everything placed so far may be overwritten from now on."""
-        self._used = 0
+        self._used = self._start
 
     def reserve(self, dtype: str, shape: Tuple[int, ...]) -> Optional[TensorRef]:
         """Room for one tensor, or None where it does not fit any more."""
         size = byte_size(dtype, shape)
         start = self._used
-        if start + size > len(self._memory):
+        if start + size > self._end:
             return None
         self._used = start + size + -size % ALIGNMENT
         return TensorRef(dtype, shape, start, False)
@@ -44,7 +49,7 @@ class Area:
         """The tensor at `ref`, over the shared memory itself.
 
         Raises:
-            WireError: it does not lie in this area.
+            WireError: it does not lie in this memory.
         """
         if ref.offset + byte_size(ref.dtype, ref.shape) > len(self._memory):
             raise WireError("a tensor lies outside the shared memory")
@@ -83,3 +88,9 @@ def halves(memory: memoryview) -> List[memoryview]:
     """The part that the host writes and the part that the worker writes."""
     middle = len(memory) // 2
     return [memory[:middle], memory[middle:]]
+
+
+def slots(half: memoryview) -> List[Area]:
+    """A half in two: the batch with id `n` uses slot `n % 2`, so that two may be under way."""
+    middle = len(half) // 2
+    return [Area(half, 0, middle), Area(half, middle)]

@@ -66,11 +66,27 @@ def read_timeout(request: web.Request, timeouts: Timeouts) -> float:
     Raises:
         InvalidParameter: not a number above zero, or above the maximum.
     """
-    field, text = "timeout", request.query.get("timeout") if request.query_string else None
-    if text is None:
-        field, text = TIMEOUT_HEADER, request.headers.get(TIMEOUT_HEADER)
-        if text is None:
-            return timeouts.default
+    text = request.query.get("timeout") if request.query_string else None
+    if text is not None:
+        return _checked_seconds(text, "timeout", timeouts)
+    return header_timeout(request.headers.get(TIMEOUT_HEADER), timeouts)
+
+
+def header_timeout(text: str | None, timeouts: Timeouts) -> float:
+    """As `read_timeout`, of a request without a query.
+
+    Args:
+        text: the header, where there is one.
+    """
+    return timeouts.default if text is None else _checked_seconds(text, TIMEOUT_HEADER, timeouts)
+
+
+def _checked_seconds(text: str, field: str, timeouts: Timeouts) -> float:
+    """The number of seconds that a caller wrote into this field.
+
+    Raises:
+        InvalidParameter: as `read_timeout`.
+    """
     seconds = _seconds(text)
     if not 0 < seconds <= timeouts.maximum:
         raise InvalidParameter(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -21,19 +21,15 @@ from coordinator.errors import BodyTimeout, NotServing
 from coordinator.fleet import Fleet
 from coordinator.http import payloads
 from coordinator.http.keys import LIMITS, REQUEST_ID, TIMEOUTS
-from coordinator.merge import model_entry
-from coordinator.metrics import exposition
+from coordinator.merge import Outcome, model_entry
+from coordinator.metrics import exposition, flush
 from coordinator.router import ModelRef, resolve
 from model_registry.snapshot import ModelEntry, Version
-from wire.tensor import Tensor
 
 ANALYSIS = web.AppKey("analysis", Analysis)
 DIRECTORY = web.AppKey("directory", Directory)
 FLEET = web.AppKey("fleet", Fleet)
 T = TypeVar("T")
-
-Example = tuple[Mapping[str, Tensor], Mapping[str, Any]]
-"""Inputs and parameters."""
 
 
 def add_routes(app: web.Application) -> None:
@@ -62,14 +58,11 @@ async def analyze(request: web.Request) -> web.Response:
 
 async def infer(request: web.Request) -> web.Response:
     started = time.monotonic()
-    analysis = request.app[ANALYSIS]
     version = _version(request)
     deadline = started + payloads.only_timeout(request, request.app[TIMEOUTS])
-    with analysis.reserve(version) as ticket:
-        read = _decoded_photo if _sends_photo(request, version) else _own_inputs
-        inputs, parameters = await read(request, version, deadline)
-        prediction = await analysis.infer(ticket, inputs, parameters, deadline)
-    entry = model_entry(version.version, prediction)
+    ask = _of_a_photo if _sends_photo(request, version) else _of_its_inputs
+    outcome = await ask(request, version, deadline)
+    entry = model_entry(version.version, outcome)
     return payloads.write_answer(
         request, {"request_id": request[REQUEST_ID], "model": version.model, **entry}
     )
@@ -83,23 +76,24 @@ def _sends_photo(request: web.Request, version: Version) -> bool:
     )
 
 
-async def _own_inputs(request: web.Request, version: Version, deadline: float) -> Example:
-    manifest = version.manifest
-    reading = payloads.read_inputs(
-        request, manifest.inputs, request.app[LIMITS], photos_too=manifest.takes_photo
-    )
-    example = await _in_time(request, reading, deadline)
-    return example.inputs, example.parameters
+async def _of_its_inputs(request: web.Request, version: Version, deadline: float) -> Outcome:
+    """The model's answer to its own inputs."""
+    analysis, manifest = request.app[ANALYSIS], version.manifest
+    with analysis.admit_example(version) as seats:
+        reading = payloads.read_inputs(
+            request, manifest.inputs, request.app[LIMITS], photos_too=manifest.takes_photo
+        )
+        example = await _in_time(request, reading, deadline)
+        return await analysis.infer(seats, version, example, deadline)
 
 
-async def _decoded_photo(request: web.Request, version: Version, deadline: float) -> Example:
-    """The model's inputs made from a photo, for which a place is taken before the body is read."""
+async def _of_a_photo(request: web.Request, version: Version, deadline: float) -> Outcome:
+    """The model's answer to a photo; the image tier's place, too, is taken before the body."""
     analysis = request.app[ANALYSIS]
-    with analysis.reserve_decoder() as ticket:
+    with analysis.admit_photo(version) as seats:
         reading = payloads.read_photo(request, request.app[LIMITS])
         photo = await _in_time(request, reading, deadline)
-        decoded = await analysis.decode(ticket, photo.data, [version], deadline)
-    return decoded.inputs_of(version), {}
+        return await analysis.infer_photo(seats, version, photo.data, deadline)
 
 
 async def _in_time(request: web.Request, reading: Awaitable[T], deadline: float) -> T:
@@ -164,6 +158,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
+    flush()
     body = await asyncio.to_thread(exposition)
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from coordinator.http.head import TIMEOUT_HEADER
-from coordinator.http.middleware import PROBLEM_JSON
+from coordinator.http.replies import PROBLEM_JSON
 
 Schema = dict[str, Any]
 
@@ -72,9 +72,16 @@ PREDICTION = {
     "batch_size": INTEGER,
     "replica": TEXT,
     "timeline_ms": _ref("Timeline"),
+    "cached": FLAG | {"description": "True where the answer was remembered; else absent."},
+    "shared": FLAG
+    | {"description": "True where it was computed for another request; else absent."},
 }
+NOT_COMPUTED = ("cached", "shared")
 MODEL_ANSWER = {
-    "oneOf": [_object(PREDICTION), _object({"version": TEXT, "error": _ref("Problem")})]
+    "oneOf": [
+        _object(PREDICTION, *NOT_COMPUTED),
+        _object({"version": TEXT, "error": _ref("Problem")}),
+    ]
 }
 IMAGE_ANSWER = _object(
     {
@@ -100,7 +107,7 @@ ANALYSIS = _object(
         "timeline_ms": _ref("Timeline"),
     }
 )
-INFERENCE = _object({"request_id": TEXT, "model": TEXT, **PREDICTION})
+INFERENCE = _object({"request_id": TEXT, "model": TEXT, **PREDICTION}, *NOT_COMPUTED)
 VERSION_SUMMARY = {
     "version": TEXT,
     "digest": TEXT,

@@ -24,14 +24,15 @@ from coordinator.errors import (
     UnknownInput,
     UnsupportedMediaType,
 )
+from coordinator.examples import Example
 from coordinator.http import multipart, tensors
 from coordinator.http.answers import write_answer
 from coordinator.http.body import PayloadLimits, defer_continue, read_body
 from coordinator.http.head import Timeouts, Wanted, only_timeout, wanted_refs
-from wire.tensor import Buffer, Tensor, TensorSpec
+from wire.tensor import Buffer, TensorSpec
 
 __all__ = [
-    "InferInputs",
+    "Example",
     "PayloadLimits",
     "Photo",
     "Timeouts",
@@ -51,6 +52,9 @@ MSGPACK = "application/msgpack"
 MULTIPART = "multipart/form-data"
 BYTES = "application/octet-stream"
 IMAGES = "image/*"
+_MSGPACK_NAMES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
+#: Formats in which a tensor's numbers may stand one by one.
+NUMBERS = frozenset({JSON, *_MSGPACK_NAMES})
 PHOTO_FIELDS = ("image", "images", "file")
 
 
@@ -59,13 +63,6 @@ class Photo(NamedTuple):
 
     name: str | None
     data: Buffer
-
-
-class InferInputs(NamedTuple):
-    """One example for one model."""
-
-    inputs: dict[str, Tensor]
-    parameters: dict[str, Any]
 
 
 class _NamedImage(msgspec.Struct, forbid_unknown_fields=True):
@@ -195,7 +192,7 @@ async def read_inputs(
     limits: PayloadLimits,
     *,
     photos_too: bool = False,
-) -> InferInputs:
+) -> Example:
     """The one example of a request for `/models/{name}/infer`, as the model's own inputs.
 
     Args:
@@ -206,7 +203,7 @@ async def read_inputs(
         CallerError: with the code and field of what is wrong.
     """
     media_type = request.content_type
-    if media_type in (JSON, BYTES) or _is_msgpack(media_type):
+    if media_type == BYTES or media_type in NUMBERS:
         return parse_example(await _example_body(request, limits), media_type, specs)
     photos = (IMAGES, MULTIPART) if photos_too else ()
     raise _unsupported(request, JSON, MSGPACK, BYTES, *photos)
@@ -243,18 +240,18 @@ def _too_many_numbers(detail: str) -> PayloadTooLarge:
     return PayloadTooLarge(f"{detail}; send tensors as {BYTES}, or as {MSGPACK} with binary `data`")
 
 
-def parse_example(body: bytes, media_type: str, specs: Mapping[str, TensorSpec]) -> InferInputs:
+def parse_example(body: Buffer, media_type: str, specs: Mapping[str, TensorSpec]) -> Example:
     """The example that a body of JSON, MessagePack or one raw tensor holds.
 
     Raises:
         CallerError: as `read_inputs`.
     """
     if media_type == JSON:
-        return _example(_decode(_INFER_JSON, body, InvalidJson), specs)
+        return _example(_decode(_INFER_JSON, body, InvalidJson), specs, body, media_type)
     if media_type == BYTES:
         name, spec = _only_input(specs)
-        return InferInputs({name: tensors.from_bytes(name, spec, body)}, {})
-    return _example(_decode(_INFER_MSGPACK, body, InvalidMsgpack), specs)
+        return Example({name: tensors.from_bytes(name, spec, body)}, {}, body, media_type)
+    return _example(_decode(_INFER_MSGPACK, body, InvalidMsgpack), specs, body, media_type)
 
 
 def _one(photos: list[Photo]) -> Photo:
@@ -263,7 +260,9 @@ def _one(photos: list[Photo]) -> Photo:
     return photos[0]
 
 
-def _example(body: _InferBody, specs: Mapping[str, TensorSpec]) -> InferInputs:
+def _example(
+    body: _InferBody, specs: Mapping[str, TensorSpec], raw: Buffer, media_type: str
+) -> Example:
     if body.inputs.keys() != specs.keys():
         _refuse_missing(specs.keys() - body.inputs.keys())
         unknown = min(body.inputs.keys() - specs.keys())
@@ -277,7 +276,7 @@ def _example(body: _InferBody, specs: Mapping[str, TensorSpec]) -> InferInputs:
     inputs = {
         name: tensors.from_value(name, specs[name], value) for name, value in body.inputs.items()
     }
-    return InferInputs(inputs, body.parameters)
+    return Example(inputs, body.parameters, raw, media_type)
 
 
 def _refuse_missing(names: set[str]) -> None:
@@ -294,7 +293,7 @@ def _only_input(specs: Mapping[str, TensorSpec]) -> tuple[str, TensorSpec]:
     return next(iter(specs.items()))
 
 
-def _decode(decoder: Any, body: bytes, malformed: type[InvalidJson | InvalidMsgpack]) -> Any:
+def _decode(decoder: Any, body: Buffer, malformed: type[InvalidJson | InvalidMsgpack]) -> Any:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -318,7 +317,7 @@ def _refuse_content(message: str) -> NoReturn:
 
 
 def _is_msgpack(media_type: str) -> bool:
-    return media_type in (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
+    return media_type in _MSGPACK_NAMES
 
 
 def _unsupported(request: web.Request, *accepted: str) -> UnsupportedMediaType:

@@ -60,7 +60,8 @@ class Change(NamedTuple):
 class Narrator:
     """Turns one look at the processes after another into what is new since the last.
 
-    Workers are not narrated: they go from idle to busy and back with every batch.
+    Workers are not narrated: they go from idle to busy and back with every batch. Nor are
+    templates, which nobody waits for.
     """
 
     def __init__(self) -> None:
@@ -99,7 +100,7 @@ def _named(processes: Sequence[ProcessInfo]) -> list[tuple[str, ProcessInfo]]:
             coordinators += 1
         elif process.role == "minion":
             named.append((f"{process.model} {process.version}", process))
-        elif process.role != "worker":
+        elif process.role not in ("worker", "template"):
             named.append((process.role, process))
     return named
 

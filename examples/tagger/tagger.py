@@ -18,8 +18,9 @@ LIBRARY = {"numpy": np.__version__, "torch": str(torch.__version__)}
 
 class Tagger(TorchModel):
     def load_network(self, context: LoadContext) -> torch.nn.Module:
-        net = network.network()
-        net.load_state_dict(self.weights(context, "weights/tagger.pt"))
+        with torch.device("meta"):  # neither memory nor random numbers: all comes from the file
+            net = network.network()
+        net.load_state_dict(self.weights(context, "weights/tagger.pt"), assign=True)
         return net
 
     def preprocess(self, batch: Batch) -> torch.Tensor:

@@ -7,6 +7,7 @@ Weights are state dicts: nothing that is unpickled here may hold code.
 
 from __future__ import annotations
 
+import zipfile
 from typing import Any, Mapping, Sequence, Union
 
 import numpy as np
@@ -28,13 +29,21 @@ class TorchModel(Model):
     def load(self, context: LoadContext) -> None:
         cuda_index(context.device)
         torch.set_num_threads(context.threads)
+        if torch.get_num_interop_threads() != 1:  # may be set once in a process, to anything
+            torch.set_num_interop_threads(1)
         self.device = torch.device(context.device)
         self.network = self.load_network(context).to(self.device).eval()
 
     def weights(self, context: LoadContext, relative: str) -> Mapping[str, Any]:
-        """A state dict of the package, such as `weights/tagger.pt`, on the CPU."""
+        """A state dict of the package, such as `weights/tagger.pt`, on the CPU.
+
+        Mapped from the file, so that workers of one machine share its pages, as far as the
+        network takes the tensors over: `load_state_dict(..., assign=True)`. Without that they
+        are copied. From torch 2.1; files of torch before 1.6 are read.
+        """
+        path = context.path(relative)
         loaded: Mapping[str, Any] = torch.load(
-            context.path(relative), map_location="cpu", weights_only=True
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
         return loaded
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -74,6 +75,7 @@ async def _serve(spec: ServiceSpec, address: str, grace_seconds: float) -> None:
     await runner.setup()
     try:
         await _site(runner, address).start()
+        gc.freeze()  # what was made so far stays; looking through it again takes 15 ms
         await stop.wait()
     finally:
         await runner.cleanup()

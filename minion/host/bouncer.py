@@ -1,8 +1,8 @@
 """Who may come in.
 
-A Bouncer counts the examples waiting and running in one lane and hands out
-tickets up to a limit. It knows nothing of HTTP: a refusal is QueueFull, and
-the middleware decides what that looks like outside. It never waits.
+A Bouncer counts the examples waiting and running in one lane and lets in up to
+a limit. It knows nothing of HTTP: a refusal is QueueFull, and the middleware
+decides what that looks like outside. It never waits.
 """
 
 from __future__ import annotations
@@ -27,25 +27,11 @@ class Ending(enum.Enum):
     ABANDONED = "abandoned"
 
 
-class Ticket:
-    """One example's place. It ends once; further endings change nothing."""
-
-    __slots__ = ("_bouncer",)
-
-    def __init__(self, bouncer: Bouncer) -> None:
-        self._bouncer: Bouncer | None = bouncer
-
-    def end(self, ending: Ending) -> None:
-        bouncer, self._bouncer = self._bouncer, None
-        if bouncer is not None:
-            bouncer._leave(ending)
-
-
 class Bouncer:
     """Admission to one lane: at most `limit` examples, queued plus running.
 
-    Lowering the limit throws nobody out: whoever has a ticket keeps it, and
-    nobody new enters until the count is below the limit again.
+    Lowering the limit throws nobody out: whoever is in stays, and nobody new
+    enters until the count is below the limit again.
     """
 
     def __init__(self, limit: int) -> None:
@@ -55,15 +41,15 @@ class Bouncer:
         self.refused = 0
         self.endings: Counter[Ending] = Counter()
 
-    def admit(self) -> Ticket:
-        """Raises QueueFull, and then nothing was counted but the refusal."""
+    def admit(self) -> None:
+        """One comes in. Raises QueueFull, and then nothing was counted but the refusal."""
         if self.occupied >= self.limit:
             self.refused += 1
             raise QueueFull(self.occupied, self.limit)
         self.occupied += 1
         self.admitted += 1
-        return Ticket(self)
 
-    def _leave(self, ending: Ending) -> None:
-        self.occupied -= 1
-        self.endings[ending] += 1
+    def leave(self, ending: Ending, count: int = 1) -> None:
+        """So many that were let in are gone, each once."""
+        self.occupied -= count
+        self.endings[ending] += count

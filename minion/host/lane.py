@@ -15,17 +15,23 @@ from typing import Any, NamedTuple
 
 from minion.host.arena import MAX_BATCH_BYTES
 from minion.host.batching import Batch, BatchPolicy, BatchQueue, Wait, halve
-from minion.host.bouncer import Bouncer, Ending, QueueFull, Ticket
+from minion.host.bouncer import Bouncer, Ending, QueueFull
+from minion.host.company import Company
 from minion.host.cost import BatchCost
+from minion.host.economy import Economy
+from minion.host.inputs import Group, Inputs, NotTheModels
+from minion.host.keeper import Keeper
 from minion.host.spec import ServiceSpec
-from minion.host.workers import Keeper, Worker
-from wire.area import ALIGNMENT
+from minion.host.workers import Worker
+from wire.batches import BatchFailure, BatchResult, Invalid
 from wire.errors import Code, WireError
-from wire.messages import Answer, BatchFailure, BatchResult, Invalid, Tuning
+from wire.messages import Answer, Tuning
 from wire.tensor import Tensor
 
 #: How often a worker may die of one example alone: once by bad luck, and once more.
 MAX_CRASHES = 2
+#: The loop's timers count in milliseconds: what is nearer than half of one is now.
+SHORTEST_WAIT_SECONDS = 0.0005
 
 
 class Answered(NamedTuple):
@@ -64,10 +70,7 @@ class Example:
         "inputs",
         "parameters",
         "settle",
-        "size_bytes",
-        "started",
         "submitted",
-        "ticket",
     )
 
     def __init__(
@@ -76,33 +79,35 @@ class Example:
         parameters: Mapping[str, Any],
         deadline: float | None,
         settle: Callable[[Outcome], None],
-        ticket: Ticket,
+        group: Group,
         now: float,
     ) -> None:
         self.inputs = inputs
         self.parameters = parameters
         self.deadline = deadline
         self.settle: Callable[[Outcome], None] | None = settle
-        self.ticket = ticket
+        self.group = group
         self.submitted = now
-        self.started = now
         self.crashes = 0
-        self.group = tuple((name, tensor.shape) for name, tensor in inputs.items())
-        self.size_bytes = sum(len(each.data) + ALIGNMENT for each in inputs.values())
 
 
 class Lane:
     """Admission, batching and the workers of one model version."""
 
     def __init__(self, spec: ServiceSpec, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._specs = spec.tensor_specs
-        self._names = set(self._specs)
+        self._inputs = Inputs(spec.tensor_specs)
         self._clock = clock
         self.tuning = spec.tuning
         self.bouncer = Bouncer(spec.queue_limit)
         self.cost = BatchCost()
-        self.keeper = Keeper(spec, self._on_idle, self._on_end)
-        self._queue: BatchQueue[Example] = BatchQueue(_policy(spec.tuning))
+        self.keeper = Keeper(spec, self._on_room, self._on_end)
+        self._running: set[LaneBatch] = set()
+        self._company = Company()
+        self._company.set_window(spec.max_queue_delay_seconds)
+        self._newcomers = 0
+        self._queue: BatchQueue[Example] = BatchQueue(
+            _policy(spec.tuning), Economy(self.cost, self._company)
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._pumping = False
         self._empty = asyncio.Event()
@@ -149,6 +154,8 @@ class Lane:
         if tuning.revision >= self.tuning.revision:
             self.tuning = tuning
             self.bouncer.limit = tuning.queue_limit
+            if tuning.max_queue_delay_seconds != self._queue.policy.max_queue_delay_seconds:
+                self._company.set_window(tuning.max_queue_delay_seconds)
             self._queue.policy = _policy(tuning)
             self._changed()
             self._soon()
@@ -177,15 +184,18 @@ class Lane:
             raise Refused(Code.DRAINING, "the minion is shutting down", 1.0)
         if not self._loaded:
             raise Refused(Code.NOT_READY, "the model is still loading", 1.0)
-        self._check(inputs)
-        now = self._clock()
         try:
-            ticket = self.bouncer.admit()
+            group = self._inputs.group(inputs)
+            self.bouncer.admit()
+        except NotTheModels as error:
+            raise Refused(Code.INVALID_INPUT, str(error)) from error
         except QueueFull as full:
             raise Refused(Code.QUEUE_FULL, str(full), self._seconds_until_room()) from full
+        now = self._clock()
         deadline = None if timeout_seconds is None else now + timeout_seconds
-        example = Example(inputs, parameters, deadline, settle, ticket, now)
+        example = Example(inputs, parameters, deadline, settle, group, now)
         self._queue.offer(example, now)
+        self._newcomers += 1
         self._soon()
         return example
 
@@ -193,7 +203,7 @@ class Lane:
         """Nobody waits for it any more: out of the queue, or its answer is dropped."""
         example.settle = None
         if self._queue.discard(example):
-            self._end(example, Ending.ABANDONED)
+            self._left(Ending.ABANDONED)
 
     def _seconds_until_room(self) -> float:
         return self.cost.seconds_until_room(
@@ -203,29 +213,13 @@ class Lane:
             workers=len(self.keeper.workers),
         )
 
-    def _check(self, inputs: Mapping[str, Tensor]) -> None:
-        if inputs.keys() != self._names:
-            raise Refused(
-                Code.INVALID_INPUT, f"inputs are {sorted(inputs)}, expected {sorted(self._names)}"
-            )
-        total = 0
-        for name, tensor in inputs.items():
-            reason = self._specs[name].mismatch(tensor.dtype, tensor.shape)
-            if reason is not None:
-                raise Refused(Code.INVALID_INPUT, f"input {name!r}: {reason}")
-            total += len(tensor.data) + ALIGNMENT
-        if total > MAX_BATCH_BYTES:
-            raise Refused(
-                Code.INVALID_INPUT, f"{total} bytes of input, at most {MAX_BATCH_BYTES} fit"
-            )
-
     def _soon(self) -> None:
         """Pumps once after everything that has arrived by now was taken in."""
         if not self._pumping:
             self._pumping = True
             asyncio.get_running_loop().call_soon(self._pump)
 
-    def _on_idle(self) -> None:
+    def _on_room(self) -> None:
         if not self._loaded:
             self._loaded = True
             self._changed()
@@ -243,35 +237,84 @@ class Lane:
             self._changed()
 
     def _pump(self) -> None:
-        """Gives idle workers what is due, and sets the timer for what is not yet."""
+        """Gives workers what is due, and sets the timer for what is not yet."""
         self._pumping = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        now = self._clock()
+        if self._newcomers:
+            self._company.arrived(self._newcomers, now)
+            self._newcomers = 0
+        if self._serve_idle(now):
+            self._serve_busy(now)
+
+    def _serve_idle(self, now: float) -> bool:
+        """Whether no worker is idle any more."""
         while idle := self.keeper.idle():
-            worker = idle[0]
-            now = self._clock()
-            decision = self._queue.take(now, idle_workers=len(idle))
+            decision = self._decide(now, len(idle))
             if isinstance(decision, Wait):
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(decision.until - now, self._pump)
             if not isinstance(decision, Batch):
+                return False
+            self._dispatch(idle[0], decision)
+        return True
+
+    def _decide(self, now: float, idle: int) -> Batch[Example] | Wait | None:
+        free_in = [self._expected_seconds(batch, now) for batch in self._running]
+        decision = self._queue.take(now, idle_workers=idle, free_in=free_in)
+        if isinstance(decision, Wait) and decision.until - now < SHORTEST_WAIT_SECONDS:
+            decision = self._queue.take(decision.until, idle_workers=idle, free_in=free_in)
+        return decision
+
+    def _expected_seconds(self, batch: LaneBatch, now: float) -> float:
+        ends = batch.started + self.cost.seconds(len(batch.members), running=batch.beside)
+        return abs(ends - now)  # one that is overdue may well hang: the longer, the longer still
+
+    def _serve_busy(self, now: float) -> None:
+        """Hands out next batches, so that no worker waits for one between two."""
+        takers = [worker for worker in self.keeper.workers if worker.takes_next]
+        while takers:
+            batch = self._queue.take_ahead(now, takers=len(takers), busy_workers=len(self._running))
+            if batch is None:
                 return
-            for example in decision.late:
-                self._settle(example, Failed(Code.DEADLINE_EXCEEDED.value, "the deadline passed"))
-            if decision.members:
-                worker.run(LaneBatch(self, decision.members, now))
+            self._dispatch(takers.pop(0), batch)
+
+    def _dispatch(self, worker: Worker, batch: Batch[Example]) -> None:
+        for example in batch.late:
+            self._settle(example, Failed(Code.DEADLINE_EXCEEDED.value, "the deadline passed"))
+        if batch.members:
+            worker.run(LaneBatch(self, batch.members))
 
     def _settle(self, example: Example, outcome: Outcome) -> None:
         settle, example.settle = example.settle, None
         if settle is None:
-            self._end(example, Ending.ABANDONED)
-            return
-        self._end(example, _ending(outcome))
-        settle(outcome)
+            self._left(Ending.ABANDONED)
+        else:
+            self._left(_ending(outcome))
+            settle(outcome)
 
-    def _end(self, example: Example, ending: Ending) -> None:
-        example.ticket.end(ending)
+    def _settle_all(self, members: Sequence[Example], outcomes: Sequence[Outcome]) -> None:
+        told = [
+            (example.settle, outcome)
+            for example, outcome in zip(members, outcomes, strict=True)
+            if example.settle is not None
+        ]
+        completed = [type(outcome) for _, outcome in told].count(Answered)
+        for ending, count in (
+            (Ending.COMPLETED, completed),
+            (Ending.FAILED, len(told) - completed),
+            (Ending.ABANDONED, len(members) - len(told)),
+        ):
+            if count:
+                self._left(ending, count)
+        self._company.answered(self._clock(), left=self.bouncer.occupied)
+        for settle, outcome in told:
+            settle(outcome)
+
+    def _left(self, ending: Ending, count: int = 1) -> None:
+        self.bouncer.leave(ending, count)
         if self.draining and not self.bouncer.occupied:
             self._empty.set()
 
@@ -281,31 +324,39 @@ class Lane:
 
     # What a batch reports.
 
-    def batch_done(self, members: Sequence[Example], result: BatchResult, worker: Worker) -> None:
+    def batch_begun(self, batch: LaneBatch) -> None:
+        batch.started = self._clock()
+        self._running.add(batch)
+        together = len(self._running)
+        for each in self._running:
+            each.beside = max(each.beside, together)
+
+    def batch_done(self, batch: LaneBatch, result: BatchResult, worker: Worker) -> None:
+        members = batch.members
         size = len(members)
         if len(result.answers) != size:
             raise WireError(f"{len(result.answers)} answers for a batch of {size}")
-        outcomes = [
-            _outcome(example, result, index, worker) for index, example in enumerate(members)
-        ]
-        self.cost.observe(size, result.seconds)
+        outcomes = _outcomes(batch, result, worker)
+        self._running.discard(batch)
+        self.cost.observe(size, self._clock() - batch.started, running=batch.beside)
         for listener in self.on_batch:
             listener(size, result.seconds)
-        for example, outcome in zip(members, outcomes, strict=True):
-            self._settle(example, outcome)
+        self._settle_all(members, outcomes)
 
-    def batch_failed(self, members: Sequence[Example], failure: BatchFailure) -> None:
-        if len(members) == 1:
-            self._settle(members[0], Failed(failure.code, failure.detail))
+    def batch_failed(self, batch: LaneBatch, failure: BatchFailure) -> None:
+        self._running.discard(batch)
+        if len(batch.members) == 1:
+            self._settle(batch.members[0], Failed(failure.code, failure.detail))
         else:
-            self._put_back(halve(list(members)))
+            self._put_back(halve(batch.members))
 
-    def batch_lost(self, members: Sequence[Example], *, timed_out: bool) -> None:
+    def batch_lost(self, batch: LaneBatch, *, timed_out: bool) -> None:
         """The worker died while it ran this. Of whom, halving tells: nobody else fails."""
-        if len(members) > 1:
-            self._put_back(halve(list(members)))
+        self._running.discard(batch)
+        if len(batch.members) > 1:
+            self._put_back(halve(batch.members))
             return
-        [example] = members
+        [example] = batch.members
         example.crashes += 1
         if timed_out:
             self._settle(example, Failed(Code.PREDICT_TIMEOUT.value, "the model took too long"))
@@ -313,7 +364,11 @@ class Lane:
             detail = "the worker ended while it ran this"
             self._settle(example, Failed(Code.WORKER_CRASHED.value, detail))
         else:
-            self._put_back([members])
+            self._put_back([batch.members])
+
+    def batch_returned(self, batch: LaneBatch) -> None:
+        """The worker died before it began this: nobody here had a part in it."""
+        self._put_back([batch.members])
 
     def _put_back(self, batches: Sequence[Sequence[Example]]) -> None:
         for batch in batches:
@@ -329,28 +384,37 @@ class Lane:
 class LaneBatch:
     """A batch on a worker; see `workers.RunningBatch`."""
 
-    def __init__(self, lane: Lane, members: list[Example], now: float) -> None:
+    __slots__ = ("_lane", "beside", "members", "started")
+
+    def __init__(self, lane: Lane, members: list[Example]) -> None:
         self._lane = lane
-        self._members = members
-        for example in members:
-            example.started = now
+        self.members = members
+        self.started = 0.0
+        self.beside = 0
+        """The most batches that ran at once while this one did, itself included."""
 
     @property
     def inputs(self) -> Sequence[Mapping[str, Tensor]]:
-        return [example.inputs for example in self._members]
+        return [example.inputs for example in self.members]
 
     @property
     def parameters(self) -> Sequence[Mapping[str, Any]]:
-        return [example.parameters for example in self._members]
+        return [example.parameters for example in self.members]
+
+    def begun(self) -> None:
+        self._lane.batch_begun(self)
 
     def done(self, result: BatchResult, worker: Worker) -> None:
-        self._lane.batch_done(self._members, result, worker)
+        self._lane.batch_done(self, result, worker)
 
     def failed(self, failure: BatchFailure) -> None:
-        self._lane.batch_failed(self._members, failure)
+        self._lane.batch_failed(self, failure)
 
     def lost(self, *, timed_out: bool) -> None:
-        self._lane.batch_lost(self._members, timed_out=timed_out)
+        self._lane.batch_lost(self, timed_out=timed_out)
+
+    def returned(self) -> None:
+        self._lane.batch_returned(self)
 
 
 def _policy(tuning: Tuning) -> BatchPolicy:
@@ -365,10 +429,14 @@ def _ending(outcome: Outcome) -> Ending:
     return Ending.FAILED
 
 
-def _outcome(example: Example, result: BatchResult, index: int, worker: Worker) -> Outcome:
-    entry = result.answers[index]
-    if isinstance(entry, Invalid):
-        return Failed(entry.code, entry.detail, entry.invalid_input)
-    tensors = [worker.tensor(ref, result) for ref in entry.tensors]
-    queued = example.started - example.submitted
-    return Answered(Answer(entry.packed, tensors), len(result.answers), queued, result.seconds)
+def _outcomes(batch: LaneBatch, result: BatchResult, worker: Worker) -> list[Outcome]:
+    size, started, seconds = len(batch.members), batch.started, result.seconds
+    outcomes: list[Outcome] = []
+    for example, entry in zip(batch.members, result.answers, strict=True):
+        if isinstance(entry, Invalid):
+            outcomes.append(Failed(*entry))
+            continue
+        tensors = [worker.tensor(ref, result) for ref in entry.tensors] if entry.tensors else ()
+        answer = Answer(entry.packed, tensors)
+        outcomes.append(Answered(answer, size, started - example.submitted, seconds))
+    return outcomes

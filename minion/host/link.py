@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import cast
 
 from minion.host.lane import Answered, Example, Lane, Outcome, Refused
+from minion.host.shared import open_shared
 from wire.errors import WireError
 from wire.frames import MAX_EXAMPLE_BYTES, FrameReader
 from wire.messages import (
@@ -63,6 +64,7 @@ class HostLink(asyncio.Protocol):
         self._links = links
         self._on_lost = on_lost
         self._reader = FrameReader(max_body_bytes=MAX_EXAMPLE_BYTES)
+        self._memory: memoryview | None = None
         self._greeted = False
         self._transport: asyncio.Transport | None = None
         self._examples: dict[int, Example] = {}
@@ -99,7 +101,7 @@ class HostLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for frame in self._reader.feed(data):
-                self._received(decode(frame))
+                self._received(decode(frame, self._memory))
         except WireError as error:
             log.warning("link with %s broke the protocol: %s", self.peer or "somebody", error)
             self.close()
@@ -140,11 +142,17 @@ class HostLink(asyncio.Protocol):
         elif isinstance(message, Tune):
             self._send(Tuned(message.id, self._lane.tune(message.tuning)))
         elif isinstance(message, Hello):
-            self.peer, self._greeted = message.name, True
-            self._send(self._ready)
-            self.push_status()
+            self._greet(message)
         else:
             raise WireError(f"{type(message).__name__} is not for a host")
+
+    def _greet(self, hello: Hello) -> None:
+        self.peer, self._greeted = hello.name, True
+        if hello.memory is not None:
+            assert self._transport is not None
+            self._memory = open_shared(self._transport.get_extra_info("socket"), hello.memory)
+        self._send(self._ready._replace(shares=self._memory is not None))
+        self.push_status()
 
     def _predict(self, predict: Predict) -> None:
         if predict.id in self._examples:

@@ -2,7 +2,7 @@
 
 `/livez` the process answers; `/readyz` it should get traffic; `/status` who
 works here; `/metrics`; `PATCH /settings` tunes; `POST /infer` runs one example;
-`GET /link` with `Upgrade: demitasse/1` turns the connection into a link.
+`GET /link` with `Upgrade: demitasse/2` turns the connection into a link.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     python: str
     """The interpreter of the model's environment."""
+    template: str | None = None
+    """The Unix socket of a process that forks workers of this environment; it may be gone."""
     directory: str
     entry: str
     inputs: dict[str, InputSpec]

@@ -1,9 +1,10 @@
-"""Keeps the workers of one host alive, and hands them batches.
+"""One worker process, from exec to its end, and the batches that it is handed.
 
-A `Worker` is one process, from exec to its end; a `Keeper` has so many places
-and puts a new worker into a place whose worker ended, with growing delays. The
-lane sees workers only through `on_idle`, `run` and the callbacks of a batch:
-done, failed as a whole, or lost with the process.
+The lane sees a worker only through `on_room` (it takes a batch), `run` and the
+callbacks of a batch: begun, done, failed as a whole, or lost with the process. A
+process has up to two batches: the one it runs, and the next one, which waits in
+its socket and in the shared memory and has not begun. `keeper` has the places
+and puts a new worker into a place whose worker ended.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import logging
 import math
 import os
 import signal
@@ -20,14 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from minion.host.arena import Arena
-from minion.host.restarts import RestartDelay, describe_ending, is_stable
+from minion.host.processes import Process, start_worker
+from minion.host.restarts import is_stable
 from minion.host.spec import ServiceSpec
+from wire.batches import BatchFailure, BatchResult, Load, Loaded, Run, TensorRef, decode
 from wire.errors import WireError
 from wire.frames import FrameReader
-from wire.messages import BatchFailure, BatchResult, Load, Loaded, Run, TensorRef, decode
 from wire.tensor import Tensor, byte_size
-
-log = logging.getLogger("demitasse.host.workers")
 
 
 class State(enum.Enum):
@@ -40,7 +39,7 @@ class State(enum.Enum):
 
 
 class RunningBatch(Protocol):
-    """A batch as the lane knows it. One of the callbacks is called, once."""
+    """A batch as the lane knows it. One of the callbacks after `begun` is called, once."""
 
     @property
     def inputs(self) -> Sequence[Mapping[str, Tensor]]:
@@ -49,18 +48,25 @@ class RunningBatch(Protocol):
     @property
     def parameters(self) -> Sequence[Mapping[str, Any]]: ...
 
+    def begun(self) -> None:
+        """The process runs it from now on. Never called for one that was only waiting."""
+
     def done(self, result: BatchResult, worker: Worker) -> None:
         """Raises WireError, and has then answered nobody, if the result does not fit the batch."""
 
     def failed(self, failure: BatchFailure) -> None: ...
 
-    def lost(self, *, timed_out: bool) -> None: ...
+    def lost(self, *, timed_out: bool) -> None:
+        """The process ended while it ran this."""
+
+    def returned(self) -> None:
+        """The process ended before it began this."""
 
 
 class Worker(asyncio.Protocol):
     """One worker process and the host's end of its socket pair."""
 
-    def __init__(self, spec: ServiceSpec, place: int, on_idle: Callable[[], None]) -> None:
+    def __init__(self, spec: ServiceSpec, place: int, on_room: Callable[[], None]) -> None:
         self.place = place
         self.state = State.STARTING
         self.loaded: Loaded | None = None
@@ -68,14 +74,16 @@ class Worker(asyncio.Protocol):
         self._loaded_at = math.inf
         self._answered = False
         self._spec = spec
-        self._on_idle = on_idle
+        self._on_room = on_room
         self._arena: Arena
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
-        self._process: asyncio.subprocess.Process | None = None
-        self._batch: RunningBatch | None = None
-        self._batches = 0
+        self._process: Process | None = None
+        self._running: RunningBatch | None = None
+        self._next: RunningBatch | None = None
+        self._sent = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._overdue_at = math.inf
         self._timed_out = False
 
     @property
@@ -97,23 +105,19 @@ class Worker(asyncio.Protocol):
         with contextlib.closing(Arena()) as self._arena:
             try:
                 process = await self._start()
-                status = await process.wait()
-                self.failure = self.failure or describe_ending(status)
+                ending = await process.wait()
+                self.failure = self.failure or ending
             finally:
                 self._end()
                 if self._process is not None:
                     await self._process.wait()
 
-    async def _start(self) -> asyncio.subprocess.Process:
+    async def _start(self) -> Process:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                # Not cancelled half-way: a process that nobody knows of could not be ended.
-                spawning = asyncio.ensure_future(self._spawn(theirs))
-                try:
-                    await asyncio.shield(spawning)
-                finally:
-                    process = self._process = await spawning
+                descriptors = theirs.fileno(), self._arena.descriptor
+                self._process = await start_worker(self._spec, *descriptors)
             ours.setblocking(False)
             await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         except BaseException:
@@ -121,24 +125,7 @@ class Worker(asyncio.Protocol):
             raise
         self._limit(self._spec.load_timeout_seconds)
         self._send(self._load())
-        return process
-
-    async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            self._spec.python,
-            "-I",
-            "-u",
-            "-m",
-            "minion.worker",
-            "--socket",
-            str(theirs.fileno()),
-            "--arena",
-            str(self._arena.descriptor),
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(), self._arena.descriptor),
-            env=_environment(self._spec.threads),
-            start_new_session=True,
-        )
+        return self._process
 
     def _load(self) -> Load:
         spec = self._spec
@@ -153,19 +140,31 @@ class Worker(asyncio.Protocol):
             arena_bytes=self._arena.size_bytes,
         )
 
-    def run(self, batch: RunningBatch) -> None:
-        """Hands the batch to the process. The worker must be idle."""
-        assert self.state is State.IDLE
-        self.state = State.BUSY
-        self._batch = batch
-        self._batches += 1
-        self._limit(self._spec.predict_timeout_seconds)
-        parameters = batch.parameters if any(batch.parameters) else ()
-        size = len(batch.inputs)
-        self._send(Run(self._batches, size, self._stack(batch.inputs), parameters))
+    @property
+    def takes_next(self) -> bool:
+        """Whether it runs a batch and has no other waiting."""
+        return self.state is State.BUSY and self._next is None
 
-    def _stack(self, examples: Sequence[Mapping[str, Tensor]]) -> dict[str, TensorRef]:
-        area = self._arena.inputs
+    def run(self, batch: RunningBatch) -> None:
+        """Hands the batch to the process. The worker must be idle, or take a next one."""
+        assert self.state is State.IDLE or self.takes_next
+        self._sent += 1
+        parameters = batch.parameters if any(batch.parameters) else ()
+        inputs = batch.inputs
+        self._send(Run(self._sent, len(inputs), self._stack(inputs, self._sent), parameters))
+        if self.state is State.IDLE:
+            self.state = State.BUSY
+            self._begin(batch)
+        else:
+            self._next = batch
+
+    def _begin(self, batch: RunningBatch) -> None:
+        self._running = batch
+        self._limit(self._spec.predict_timeout_seconds)
+        batch.begun()
+
+    def _stack(self, examples: Sequence[Mapping[str, Tensor]], id: int) -> dict[str, TensorRef]:
+        area = self._arena.inputs[id % len(self._arena.inputs)]
         area.reset()
         refs = {}
         for name in examples[0]:
@@ -214,16 +213,17 @@ class Worker(asyncio.Protocol):
         self._end()
 
     def _received(self, message: object) -> None:
-        self._stop_timer()
+        self._overdue_at = math.inf
         if isinstance(message, BatchResult):
             self._done(message)
-            self._become_idle()
+            self._go_on()
         elif isinstance(message, BatchFailure) and self.state is State.STARTING:
             self.failure = message.detail
         elif isinstance(message, BatchFailure):
             self._finish(message.id).failed(message)
-            self._become_idle()
+            self._go_on()
         elif isinstance(message, Loaded) and self.state is State.STARTING:
+            self._stop_timer()  # it was that of loading, which has a time of its own
             self.loaded, self._loaded_at = message, asyncio.get_running_loop().time()
             self._become_idle()
         else:
@@ -239,15 +239,23 @@ class Worker(asyncio.Protocol):
         self._answered = True
 
     def _finish(self, id: int) -> RunningBatch:
-        batch = self._batch
-        if batch is None or id != self._batches:
+        batch = self._running
+        if batch is None or id != self._sent - (self._next is not None):
             raise WireError(f"an answer to batch {id}, which is not running")
-        self._batch = None
+        self._running = None
         return batch
+
+    def _go_on(self) -> None:
+        batch, self._next = self._next, None
+        if batch is None:
+            self._become_idle()
+        else:
+            self._begin(batch)
+            self._on_room()
 
     def _become_idle(self) -> None:
         self.state = State.IDLE
-        self._on_idle()
+        self._on_room()
 
     def _end(self) -> None:
         if self.state is State.ENDED:
@@ -257,12 +265,28 @@ class Worker(asyncio.Protocol):
         self.state = State.ENDED
         if self._transport is not None:
             self._transport.close()
-        batch, self._batch = self._batch, None
-        if batch is not None:
-            batch.lost(timed_out=self._timed_out)
+        running, waiting = self._running, self._next
+        self._running = self._next = None
+        # In this order: the innocent do not stand behind the suspects.
+        if waiting is not None:
+            waiting.returned()
+        if running is not None:
+            running.lost(timed_out=self._timed_out)
 
     def _limit(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._overrun)
+        loop = asyncio.get_running_loop()
+        self._overdue_at = loop.time() + seconds
+        if self._timer is None:
+            self._timer = loop.call_later(seconds, self._look_at_the_time)
+
+    def _look_at_the_time(self) -> None:
+        """One timer for many batches: it finds a later moment, and waits for that."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        if self._overdue_at <= loop.time():
+            self._overrun()
+        elif self._overdue_at < math.inf:
+            self._timer = loop.call_at(self._overdue_at, self._look_at_the_time)
 
     def _overrun(self) -> None:
         self._timed_out = True
@@ -280,79 +304,3 @@ class Worker(asyncio.Protocol):
         assert self._transport is not None
         if not self._transport.is_closing():  # or connection_lost is about to be called
             self._transport.writelines(message.encode())
-
-
-class Keeper:
-    """So many places, each with a worker, as long as the host runs."""
-
-    def __init__(
-        self,
-        spec: ServiceSpec,
-        on_idle: Callable[[], None],
-        on_end: Callable[[Worker], None],
-    ) -> None:
-        self._spec = spec
-        self._on_idle = on_idle
-        self._on_end = on_end
-        self._workers: dict[int, Worker] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-        self.restarts = 0
-        self.last_failure: str | None = None
-
-    @property
-    def workers(self) -> list[Worker]:
-        return list(self._workers.values())
-
-    def ready(self) -> int:
-        """How many workers could run a batch, now or after the one they run."""
-        return sum(worker.state in (State.IDLE, State.BUSY) for worker in self._workers.values())
-
-    def idle(self) -> list[Worker]:
-        return [worker for worker in self._workers.values() if worker.state is State.IDLE]
-
-    def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._keep(place)) for place in range(self._spec.workers)]
-
-    async def stop(self) -> None:
-        """Ends every worker and waits for that. What they were running is lost."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _keep(self, place: int) -> None:
-        delay = RestartDelay()
-        while True:
-            worker = self._workers[place] = Worker(self._spec, place, self._on_idle)
-            await self._live(worker)
-            self.restarts += 1
-            self._on_end(worker)
-            await asyncio.sleep(delay.after(proved=worker.proved))
-
-    async def _live(self, worker: Worker) -> None:
-        try:
-            await worker.live()
-        except OSError as error:
-            worker.failure = f"cannot be started: {error.strerror}"
-        self.last_failure = worker.failure
-        log.warning("worker %s ended: %s", worker.pid, worker.failure)
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """What a worker inherits: nothing of the platform's secrets, and its share of the cores.
-
-    Every library reads its thread count from another variable, and all of them
-    read it while they are imported.
-    """
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "CUDA_VISIBLE_DEVICES")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
-    for name in (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "TF_NUM_INTRAOP_THREADS",
-        "TF_NUM_INTEROP_THREADS",
-    ):
-        environment[name] = str(threads)
-    environment["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    return environment

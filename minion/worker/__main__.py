@@ -1,7 +1,8 @@
 """`python -m minion.worker --socket FD --arena FD`: one worker process.
 
 Blocking and single-threaded on purpose: the model owns this process. The host
-started it, and end-of-file from the host ends it.
+started it, and end-of-file from the host ends it. `template.py` forks the same
+process, and begins with `work`.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from typing import Iterator, Union
 from minion.model import LoadContext
 from minion.worker.loader import LoadError, find_model
 from minion.worker.session import Session, zeros
-from wire.area import Area, halves
+from wire.area import Area, halves, slots
+from wire.batches import BatchFailure, Load, Loaded, Message, Run, decode
 from wire.errors import Code
 from wire.frames import FrameReader
-from wire.messages import BatchFailure, Load, Loaded, Message, Run, decode
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _READ_BYTES = 256 * 1024
@@ -35,12 +36,17 @@ _MAX_DETAIL_CHARACTERS = 300
 def main() -> int:
     arguments = _arguments()
     _die_with_the_host()
-    connection = socket.socket(fileno=arguments.socket)
+    return work(arguments.socket, arguments.arena)
+
+
+def work(socket_descriptor: int, arena: int) -> int:
+    """A worker's life, from the first message to the host's end-of-file; its exit status."""
+    connection = socket.socket(fileno=socket_descriptor)
     messages = _messages(connection)
     load = next(messages, None)
     if not isinstance(load, Load):
         return 1
-    session = _load(load, arguments.arena, connection)
+    session = _load(load, arena, connection)
     if session is None:
         return 1
     for message in messages:
@@ -66,6 +72,7 @@ def _load(load: Load, arena: int, connection: socket.socket) -> Union[Session, N
                 Path(load.directory), load.device, load.threads, load.max_batch_size, load.options
             )
         )
+        _give_back_what_loading_left()
         loaded = time.perf_counter()
         model.warmup(zeros(load.inputs))
     except Exception as error:
@@ -78,7 +85,7 @@ def _load(load: Load, arena: int, connection: socket.socket) -> Union[Session, N
     incoming, outgoing = halves(memoryview(mmap.mmap(arena, load.arena_bytes)))
     warm = time.perf_counter()
     _send(connection, Loaded(os.getpid(), loaded - started, warm - loaded))
-    return Session(model, incoming=Area(incoming), outgoing=Area(outgoing))
+    return Session(model, incoming=Area(incoming), outgoing=slots(outgoing))
 
 
 def _in_a_line(error: Exception) -> str:
@@ -101,6 +108,16 @@ def _messages(connection: socket.socket) -> Iterator[Message]:
 def _send(connection: socket.socket, message: Message) -> None:
     for buffer in message.encode():
         connection.sendall(buffer)
+
+
+def _give_back_what_loading_left() -> None:
+    """Free pages go back to the kernel: from now on a worker keeps them; see `host.environment`.
+
+    A state dict that was copied into its network would otherwise count twice for ever.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
+    if trim is not None:
+        trim(0)
 
 
 def _die_with_the_host() -> None:

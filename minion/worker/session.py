@@ -18,17 +18,10 @@ import numpy as np
 from minion.model import Answer, Batch, InvalidInput, Model
 from wire.answers import pack_answer
 from wire.area import Area
+from wire.batches import BatchFailure, BatchResult, Invalid, PackedAnswer, Run, TensorRef
 from wire.errors import Code, WireError
 from wire.frames import MAX_BODY_BYTES, MAX_HEAD_BYTES
-from wire.messages import (
-    TENSOR_ALIGNMENT,
-    BatchFailure,
-    BatchResult,
-    Invalid,
-    PackedAnswer,
-    Run,
-    TensorRef,
-)
+from wire.messages import TENSOR_ALIGNMENT
 from wire.tensor import DTYPES, Buffer, Tensor
 
 #: Of a batch's answers without their arrays; the rest of the head is for refusals.
@@ -57,7 +50,7 @@ class Session:
         model: Model,
         *,
         incoming: Area,
-        outgoing: Area,
+        outgoing: Sequence[Area],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._model = model
@@ -66,7 +59,10 @@ class Session:
         self._clock = clock
 
     def run(self, run: Run) -> Union[BatchResult, BatchFailure]:
-        """The batch's answers, packed; their arrays lie in `outgoing` until the next call."""
+        """The batch's answers, packed; their arrays stay in a slot of `outgoing` for one more call.
+
+        The slots are used in turn: while the host still reads one, the next is written.
+        """
         started = self._clock()
         try:
             answers = self._predict(self._batch(run))
@@ -75,7 +71,7 @@ class Session:
             traceback.print_exc()
             return BatchFailure(run.id, Code.MODEL_ERROR.value, "the model raised an exception")
         seconds = self._clock() - started
-        entries, body = self._pack(answers)
+        entries, body = self._pack(answers, self._outgoing[run.id % len(self._outgoing)])
         return BatchResult(run.id, entries, seconds, body)
 
     def _batch(self, run: Run) -> Batch:
@@ -113,55 +109,64 @@ class Session:
         return [invalid[i] if i in invalid else answers[i] for i in range(size)]
 
     def _pack(
-        self, answers: Sequence[Union[Answer, InvalidInput]]
+        self, answers: Sequence[Union[Answer, InvalidInput]], area: Area
     ) -> Tuple[List[Union[PackedAnswer, Invalid]], List[Buffer]]:
         """The head's entries, which together fit into a head, and the body."""
-        self._outgoing.reset()
+        area.reset()
         body: List[Buffer] = []
-        entries: List[Union[PackedAnswer, Invalid]] = []
-        room = MAX_ANSWERS_BYTES
-        for answer in answers:
-            entry = self._entry(answer, body)
-            if isinstance(entry, PackedAnswer):
-                size = len(entry.packed) + len(entry.tensors) * _MAX_PLACE_BYTES
-                if size > room:
-                    entry = _not_sent(f"{size} bytes, of which {room} fit into the batch's answers")
-                else:
-                    room -= size
-            entries.append(entry)
+        entries = [self._entry(answer, area, body) for answer in answers]
+        _bound(entries)
         return entries, body
 
     def _entry(
-        self, answer: Union[Answer, InvalidInput], body: List[Buffer]
+        self, answer: Union[Answer, InvalidInput], area: Area, body: List[Buffer]
     ) -> Union[PackedAnswer, Invalid]:
         try:
             if isinstance(answer, InvalidInput):
                 return Invalid(_words(answer.code), _words(answer.reason), True)
             packed, arrays = pack_answer(answer)
-            return PackedAnswer(packed, self._place_all(arrays, body))
+            return PackedAnswer(packed, _place_all(arrays, area, body))
         except WireError as error:
             return _not_sent(str(error))
         except Exception as error:  # the author's own mappings and subclasses are asked here
             traceback.print_exc()
             return _not_sent(f"reading the answer raised {type(error).__name__}")
 
-    def _place_all(self, arrays: Sequence[np.ndarray], body: List[Buffer]) -> List[TensorRef]:
-        size = sum(array.nbytes + TENSOR_ALIGNMENT for array in arrays)
-        if size > MAX_BODY_BYTES:  # of the frame in which the host sends them on
-            raise WireError(f"{size} bytes of arrays, at most {MAX_BODY_BYTES} are allowed")
-        return [self._place(array, body) for array in arrays]
 
-    def _place(self, array: np.ndarray, body: List[Buffer]) -> TensorRef:
-        tensor = Tensor.from_array(array)
-        ref = self._outgoing.reserve(tensor.dtype, tensor.shape)
-        if ref is not None:
-            self._outgoing.view(ref)[...] = array
-            return ref
-        offset = sum(map(len, body))
-        if offset + len(tensor.data) > MAX_BODY_BYTES:
-            raise WireError(f"the batch's arrays take more than {MAX_BODY_BYTES} bytes")
-        body.append(tensor.data)
-        return TensorRef(tensor.dtype, tensor.shape, offset, True)
+def _bound(entries: List[Union[PackedAnswer, Invalid]]) -> None:
+    """Replaces what does not fit into one head together with those before it."""
+    room = MAX_ANSWERS_BYTES
+    for index, entry in enumerate(entries):
+        if isinstance(entry, PackedAnswer):
+            size = len(entry.packed) + len(entry.tensors) * _MAX_PLACE_BYTES
+            if size > room:
+                entries[index] = _not_sent(
+                    f"{size} bytes, of which {room} fit into the batch's answers"
+                )
+            else:
+                room -= size
+
+
+def _place_all(arrays: Sequence[np.ndarray], area: Area, body: List[Buffer]) -> Sequence[TensorRef]:
+    if not arrays:
+        return ()
+    size = sum(array.nbytes + TENSOR_ALIGNMENT for array in arrays)
+    if size > MAX_BODY_BYTES:  # of the frame in which the host sends them on
+        raise WireError(f"{size} bytes of arrays, at most {MAX_BODY_BYTES} are allowed")
+    return [_place(array, area, body) for array in arrays]
+
+
+def _place(array: np.ndarray, area: Area, body: List[Buffer]) -> TensorRef:
+    tensor = Tensor.from_array(array)
+    ref = area.reserve(tensor.dtype, tensor.shape)
+    if ref is not None:
+        area.view(ref)[...] = array
+        return ref
+    offset = sum(map(len, body))
+    if offset + len(tensor.data) > MAX_BODY_BYTES:
+        raise WireError(f"the batch's arrays take more than {MAX_BODY_BYTES} bytes")
+    body.append(tensor.data)
+    return TensorRef(tensor.dtype, tensor.shape, offset, True)
 
 
 def _not_sent(detail: str) -> Invalid:

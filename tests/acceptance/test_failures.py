@@ -86,12 +86,15 @@ def test_two_coordinators_share_one_port_and_one_answers_when_the_other_is_kille
 ) -> None:
     with running(tmp_path / "home", [EXAMPLES / "noop"], processes=2) as platform:
         first, second = platform.of("coordinator")
+        gauges = platform.home / "run" / "metrics" / f"gauge_livesum_{first['pid']}.db"
+        assert gauges.exists()
 
         kill(first["pid"])
         eventually(lambda: not alive(first["pid"]), within=5, what="its end")
 
         assert answers(platform, "noop")
         assert alive(second["pid"])
+        eventually(lambda: not gauges.exists(), within=5, what="its memory being counted no more")
 
 
 def test_two_versions_of_one_model_are_answered_by_different_processes(

@@ -46,7 +46,7 @@ def test_a_photo_gets_tags_a_quality_score_and_a_caption(everything: Platform) -
     for part in answer["images"][0]["models"].values():
         assert part["version"] == "1.0.0"
         assert part["batch_size"] >= 1
-        assert part["timeline_ms"]["predict"] > 0
+        assert sum(part["timeline_ms"].values()) > 0  # another test may have asked about this photo
 
 
 def test_the_same_photo_in_four_wrappings_gets_the_same_answer(everything: Platform) -> None:

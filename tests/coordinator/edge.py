@@ -75,6 +75,9 @@ class Caller:
             status, headers, await self._reader.readexactly(int(headers["content-length"]))
         )
 
+    def hang_up(self) -> None:
+        self._writer.close()
+
     async def closed(self) -> bool:
         return await self._reader.read(1) == b""
 

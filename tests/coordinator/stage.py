@@ -22,15 +22,9 @@ import httpx
 from aiohttp import web
 from PIL import Image
 
-from coordinator.analysis import DECODER, DECODER_INPUT, DECODER_VERSION
-from coordinator.app import (
-    Rooms,
-    create_admin_app,
-    create_public_app,
-    create_runner,
-    open_rooms,
-)
+from coordinator.app import Rooms, create_admin_app, create_runner, open_rooms, serve_public
 from coordinator.config import Settings
+from coordinator.decoder import DECODER, DECODER_INPUT, DECODER_VERSION
 from coordinator.fleet import Place, Replica
 from minion.host.lane import Lane
 from minion.host.link import Links
@@ -52,6 +46,11 @@ async def eventually(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < end, f"waited in vain until {what}"
         await asyncio.sleep(0.002)
+
+
+def first_version(model: str) -> str:
+    """What the image tier is, and what tests publish first of a model."""
+    return DECODER_VERSION if model == DECODER else "1.0.0"
 
 
 class Gate:
@@ -139,13 +138,15 @@ class Coordinator:
             base_url=f"http://127.0.0.1:{admin_port}", trust_env=False, timeout=PATIENCE_SECONDS
         )
 
-    def replica(self, model: str, version: str = "1.0.0") -> Replica:
-        (replica,) = self.rooms.fleet.replicas(model, version)
+    def replica(self, model: str, version: str | None = None) -> Replica:
+        """The only one of this version."""
+        (replica,) = self.rooms.fleet.replicas(model, version or first_version(model))
         return replica
 
-    async def connected(self, model: str, version: str = "1.0.0") -> None:
+    async def connected(self, model: str, version: str | None = None) -> None:
+        wanted = version or first_version(model)
         await eventually(
-            lambda: self.rooms.fleet.ready(model, version), f"{model} {version} is connected"
+            lambda: self.rooms.fleet.ready(model, wanted), f"{model} {wanted} is connected"
         )
 
     async def infer(self, model: str, *x: float, **how: Any) -> httpx.Response:
@@ -180,6 +181,7 @@ class Stage:
         version: str = "1.0.0",
         queue_limit: int = 64,
         max_batch_size: int = 1,
+        accuracy: float | None = None,
     ) -> None:
         """One of `models/`, perhaps under another name or version."""
         folder = self.home / "packages" / f"{name or package}-{version}"
@@ -189,6 +191,8 @@ class Stage:
         text = text.replace('version = "1.0.0"', f'version = "{version}"')
         text += f"\n[admission]\nqueue_limit = {queue_limit}\n"
         text += f"\n[batching]\nmax_batch_size = {max_batch_size}\n"
+        if accuracy is not None:
+            text += f'\n[quality]\nmetric = "accuracy"\nvalue = {accuracy}\ndata = "none"\n'
         manifest.write_text(text)
         self.catalog.publish(folder, who="test")
 
@@ -234,13 +238,13 @@ class Stage:
         }
         return await self._start(ServiceSpec(**{**values, **changes}))
 
-    async def fragile_decoder(self, harm: str) -> Host:
+    async def fragile_decoder(self, harm: str, gate: Gate | None = None) -> Host:
         """One that a photo can hang, crash or have raise; see `models/fragile`."""
         return await self.decoder(
             directory=str(MODELS / "fragile"),
             entry="fragile:Fragile",
-            options={"harm": harm},
-            predict_timeout_seconds=0.2,
+            options={"harm": harm, **({"gate": str(gate.path)} if gate is not None else {})},
+            predict_timeout_seconds=0.2 if gate is None else 20.0,
         )
 
     def list(self, host: Host, *, epoch: int = 1, ttl: float = 60.0) -> None:
@@ -261,14 +265,13 @@ class Stage:
         """One more coordinator, on ports of its own, that knows what is listed by now."""
         chosen = replace(self.settings, **settings)
         rooms = await self.exits.enter_async_context(open_rooms(chosen, name="test"))
-        ports = []
-        for app in (create_public_app(chosen, rooms), create_admin_app(chosen, rooms)):
-            runner = create_runner(app, chosen)
-            self.exits.push_async_callback(runner.cleanup)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            ports.append(runner.addresses[0][1])
-        coordinator = Coordinator(rooms, *ports)
+        # Not by `serve_admin`: its name for itself need not be one that resolves here.
+        admin = create_runner(create_admin_app(chosen, rooms), chosen)
+        self.exits.push_async_callback(admin.cleanup)
+        await admin.setup()
+        await web.TCPSite(admin, "127.0.0.1", 0).start()
+        port = await self.exits.enter_async_context(serve_public(chosen, rooms))
+        coordinator = Coordinator(rooms, port, admin.addresses[0][1])
         self.exits.push_async_callback(coordinator.client.aclose)
         self.exits.push_async_callback(coordinator.admin.aclose)
         for lease in self.leases.alive():

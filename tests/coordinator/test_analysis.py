@@ -219,7 +219,7 @@ async def test_more_images_than_there_is_room_for_are_refused_one_by_one(stage: 
     stage.catalog.tune("one", SettingsChange(queue_limit=2), who="test")
     await coordinator.rooms.directory.refresh()
 
-    answer = await coordinator.analyze(*[photo(*RED)] * 4)
+    answer = await coordinator.analyze(*(photo(i, 0, 0) for i in range(4)))
 
     images = answer.json()["images"]
     assert ["error" in each for each in images] == [False, False, True, True]

@@ -73,6 +73,8 @@ def test_whole_numbers_serve_as_seconds():
         ("MAX_IMAGE_BYTES", "0", "a whole number from 1 bytes"),
         ("MAX_TIMEOUT", "inf", "a number from 0.001 seconds"),
         ("MAX_TIMEOUT", "nan", "a number from 0.001 seconds"),
+        ("CACHE_BYTES", "-1", "a whole number from 0 bytes"),
+        ("CACHE_MIN_ACCURACY", "80", "a number from 0 to 1"),
         ("HOME", "", "a path"),
     ],
 )
@@ -123,6 +125,7 @@ def test_a_flag_that_is_no_setting_is_refused():
         ({"default_timeout": 301.0}, "at most max_timeout"),
         ({"poll_interval": 5.0}, "less than lease_ttl"),
         ({"log_level": "loud"}, "one of"),
+        ({"cache_redis_url": "localhost:6379"}, "a URL that starts with one of"),
         ({"body_timeout": math.nan}, "a number"),
     ],
 )

@@ -22,6 +22,7 @@ class Flaky:
         self._stored = StoredRegistry(stage.catalog, stage.leases)
         self.away = False
         self.reads = 0
+        self.seen: list[Snapshot] = []
 
     def snapshot(self) -> Snapshot:
         self.reads += 1
@@ -36,7 +37,9 @@ class Flaky:
 @asynccontextmanager
 async def directory_of(stage: Stage):
     fleet, registry = Fleet("test"), Flaky(stage)
-    directory = Directory(registry, fleet, poll_interval_seconds=0.01)
+    directory = Directory(
+        registry, fleet, on_change=registry.seen.append, poll_interval_seconds=0.01
+    )
     await directory.refresh()
     try:
         yield directory, fleet, registry
@@ -55,6 +58,18 @@ async def test_a_refresh_brings_new_models_and_new_replicas(stage: Stage) -> Non
         assert directory.current() is snapshot
         assert list(snapshot.models) == ["gate"]
         await eventually(lambda: fleet.ready("gate", "1.0.0"), "it is connected")
+
+
+async def test_whoever_follows_the_registry_is_told_of_changes_alone(stage: Stage) -> None:
+    async with directory_of(stage) as (directory, _, registry):
+        await directory.refresh()
+        assert [list(snapshot.models) for snapshot in registry.seen] == [[]]
+
+        stage.publish("gate")
+        snapshot = await directory.refresh()
+        await directory.refresh()
+
+        assert registry.seen[1:] == [snapshot]
 
 
 async def test_a_host_that_is_connected_has_new_settings_when_refresh_returns(

@@ -8,7 +8,7 @@ import pytest
 
 from coordinator import errors
 from coordinator.errors import DemitasseError, InvalidInput, from_wire
-from coordinator.http.middleware import status_of
+from coordinator.http.replies import status_of
 from wire.errors import Code
 
 CLASSES = [

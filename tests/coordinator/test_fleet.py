@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 
 import numpy as np
@@ -11,9 +12,13 @@ import pytest
 from stage import Host, Stage, eventually
 
 from coordinator.errors import NotServing, QueueFull
-from coordinator.fleet import Fleet
+from coordinator.fleet import Fleet, Prediction
+from coordinator.link import settling
+from coordinator.parcels import Parcels
 from wire.messages import Tuning
 from wire.tensor import Tensor
+
+MIB = 2**20
 
 
 def x(*values: float) -> dict[str, Tensor]:
@@ -298,3 +303,37 @@ async def test_a_cancelled_prediction_leaves_the_queue_of_the_host(stage: Stage)
 
     (replica,) = fleet.all()
     assert replica.taken == 0
+
+
+async def test_a_body_in_memory_of_a_lost_link_is_nobody_elses_to_overwrite(stage: Stage) -> None:
+    """The next link does not share: what is sent on it must not lie where others write."""
+    stage.publish("gate")
+    host = await stage.host("gate")
+    parcels = Parcels(MIB)
+    stage.exits.callback(parcels.close)
+    fleet = Fleet("test", parcels)
+    fleet.update([host.place])
+    stage.exits.callback(fleet.stop)
+    await eventually(lambda: fleet.ready("gate", "1.0.0"), "it is connected")
+    (replica,) = fleet.all()
+    body = np.full(2**17, 7, np.float32).tobytes()
+
+    with fleet.reserve("gate", "1.0.0") as ticket:
+        memory = ticket.memory(len(body))
+        memory[:] = body
+        link = replica.link()
+        sealed, parcels.descriptor = parcels.descriptor, os.open(os.devnull, os.O_RDONLY)
+        host.hang_up()
+        await eventually(lambda: replica.ready and replica.link() is not link, "it is back")
+        answered: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+        inputs = {"x": Tensor("float32", (2**17,), memory)}
+        ticket.send(inputs, {}, soon(), settling(answered))
+        del inputs, memory  # the link alone has it now, and has written nothing yet
+        other = parcels.take(len(body))
+        assert other is not None
+        other[:] = bytes(len(body))
+        prediction = await answered
+
+    assert not replica.link().shares
+    assert bytes(prediction.output["x"].data) == body
+    os.close(sealed)

@@ -6,20 +6,31 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from aiohttp import web
 from stage import Stage, eventually, listening_silently
 
-from coordinator.errors import InvalidInput, NotServing, PayloadTooLarge
-from coordinator.link import Link, open_link
+from coordinator.errors import (
+    DeadlineExceeded,
+    DemitasseError,
+    InvalidInput,
+    NotServing,
+    PayloadTooLarge,
+)
+from coordinator.link import Link, open_link, settling
+from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
+from minion.host.server import create_app
 from minion.host.spec import write_spec
 from wire.messages import Answer, Hello, Ready, Result, Status, Tuning
 from wire.tensor import Tensor
 
+MIB = 2**20
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 READY = b"".join(Ready("gate", "1.0.0", "gate-0", 1).encode())
 
@@ -28,6 +39,22 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 def x(*values: float) -> dict[str, Tensor]:
     return {"x": Tensor.from_array(np.array(values, np.float32))}
+
+
+def asking(
+    link: Link, inputs: dict[str, Tensor], within: float = 60.0, **parameters: object
+) -> asyncio.Future[Result | DemitasseError]:
+    """The outcome of one example, once it is there."""
+    answered = asyncio.get_running_loop().create_future()
+    link.predict(inputs, parameters, time.monotonic() + within, settling(answered))
+    return answered
+
+
+async def answer_of(asked: asyncio.Future[Result | DemitasseError]) -> list[float]:
+    result = await asked
+    assert isinstance(result, Result), result
+    values: list[float] = result.answer.tensors[0].array().tolist()
+    return values
 
 
 @asynccontextmanager
@@ -74,10 +101,9 @@ async def test_answers_meet_their_requests_in_whatever_order_they_come(stage: St
     host = await stage.host("gate", queue_limit=200, max_batch_size=8)
     link = await open_link(host.address, "test")
 
-    asked = [link.predict(x(i, i * i), {}, None)[1] for i in range(200)]
-    results = await asyncio.gather(*asked)
+    asked = [asking(link, x(i, i * i)) for i in range(200)]
 
-    said = [result.answer.tensors[0].array().tolist() for result in results]
+    said = [await answer_of(each) for each in asked]
     assert said == [[float(i), float(np.float32(i * i))] for i in range(200)]
     link.close()
 
@@ -86,11 +112,10 @@ async def test_a_models_own_code_arrives_as_it_was_said(stage: Stage) -> None:
     stage.publish("gate")
     link = await open_link((await stage.host("gate")).address, "test")
 
-    _, future = link.predict(x(1), {"invalid": "too-blue"}, None)
-    with pytest.raises(InvalidInput, match="as you wish") as failed:
-        await future
+    refused = await asking(link, x(1), invalid="too-blue")
 
-    assert failed.value.code == "too-blue"
+    assert isinstance(refused, InvalidInput)
+    assert (refused.code, refused.detail) == ("too-blue", "as you wish")
     link.close()
 
 
@@ -106,6 +131,27 @@ async def test_tune_gives_the_numbers_that_are_in_force(stage: Stage) -> None:
     link.close()
 
 
+async def test_each_waits_until_its_own_deadline_and_no_longer(stage: Stage) -> None:
+    stage.publish("gate")
+    gate = stage.gate()
+    host = await stage.host("gate", options={"gate": str(gate.path)})
+    link = await open_link(host.address, "test")
+    ended: list[str] = []
+
+    patient = asking(link, x(1))
+    async with gate.held():
+        late, soon = asking(link, x(2), within=0.2), asking(link, x(3), within=0.05)
+        for name, asked in (("patient", patient), ("late", late), ("soon", soon)):
+            asked.add_done_callback(lambda _, name=name: ended.append(name))
+        outcome = await late
+
+    assert isinstance(outcome, DeadlineExceeded)
+    assert await answer_of(patient) == [1.0]
+    assert ended == ["soon", "late", "patient"]
+    await eventually(lambda: host.lane.bouncer.occupied == 0, "the host has dropped the late ones")
+    link.close()
+
+
 async def test_what_is_in_flight_fails_when_the_connection_is_lost() -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(SWITCHED + READY)
@@ -114,16 +160,15 @@ async def test_what_is_in_flight_fails_when_the_connection_is_lost() -> None:
 
     async with somebody(hang_up) as address:
         link = await open_link(address, "test")
-        _, predicted = link.predict(x(1), {}, None)
-        tuned = link.tune(Tuning(1, 1, 0.0, 1))
+        predicted = asking(link, x(1))
+        tuned = asyncio.ensure_future(link.tune(Tuning(1, 1, 0.0, 1)))
 
-        with pytest.raises(NotServing, match="lost"):
-            await predicted
+        assert isinstance(await predicted, NotServing)
         with pytest.raises(NotServing, match="lost"):
             await tuned
         await link.closed
         with pytest.raises(NotServing, match="lost"):
-            link.predict(x(1), {}, None)
+            asking(link, x(1))
 
 
 @pytest.mark.parametrize(
@@ -177,10 +222,10 @@ async def test_an_example_that_a_host_would_hang_up_on_is_refused_alone(stage: S
     parameters = {"numbers": [0.1] * 8_000_000}  # nine bytes each: above the limit of a head
 
     with pytest.raises(PayloadTooLarge):
-        link.predict(x(1), parameters, None)
-    _, other = link.predict(x(2), {}, None)
+        asking(link, x(1), **parameters)
+    other = asking(link, x(2))
 
-    assert (await other).answer.tensors[0].array().tolist() == [2.0]
+    assert await answer_of(other) == [2.0]
     link.close()
 
 
@@ -197,10 +242,10 @@ async def test_a_host_that_reads_nothing_any_more_is_stuck_until_it_reads_again(
         large = {"x": Tensor("float32", (4 * 2**20,), bytes(16 * 2**20))}
         os.kill(process.pid, signal.SIGSTOP)
 
-        asked = [link.predict(large, {}, None)[1] for _ in range(9)]
+        asked = [asking(link, large) for _ in range(9)]
         await eventually(lambda: link.stuck, "it is seen to be stuck")
         os.kill(process.pid, signal.SIGCONT)
-        await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.gather(*asked)
 
         assert not link.stuck
     finally:
@@ -216,3 +261,109 @@ async def first_link(address: str) -> Link:
             with suppress(OSError):
                 return await open_link(address, "test")
             await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def parcels() -> Iterator[Parcels]:
+    parcels = Parcels(MIB)
+    yield parcels
+    parcels.close()
+
+
+def many(value: float) -> dict[str, Tensor]:
+    """An input that is worth a place in shared memory."""
+    return {"x": Tensor.from_array(np.full(MIN_PARCEL_BYTES, value, np.float32))}
+
+
+async def test_what_lies_in_shared_memory_is_answered_and_the_memory_given_back(
+    stage: Stage, parcels: Parcels
+) -> None:
+    stage.publish("gate")
+    link = await open_link((await stage.host("gate")).address, "test", parcels)
+
+    asked = [asking(link, many(value)) for value in range(4)]
+    small = asking(link, x(9))
+    assert (link.shares, parcels.taken) == (True, 4)
+
+    assert [set(await answer_of(each)) for each in asked] == [{0.0}, {1.0}, {2.0}, {3.0}]
+    assert await answer_of(small) == [9.0]
+    del asked  # what was answered lies there as well
+    await eventually(lambda: parcels.taken == 0, "the memory is given back")
+    link.close()
+
+
+async def test_memory_that_may_shrink_is_not_shared_and_tensors_go_over_the_link(
+    stage: Stage, parcels: Parcels
+) -> None:
+    stage.publish("gate")
+    sealed, parcels.descriptor = parcels.descriptor, os.memfd_create("unsealed")
+    os.ftruncate(parcels.descriptor, parcels.size_bytes)
+    link = await open_link((await stage.host("gate")).address, "test", parcels)
+
+    asked = asking(link, many(3))
+
+    assert (link.shares, parcels.taken) == (False, 0)
+    assert set(await answer_of(asked)) == {3.0}
+    link.close()
+    os.close(sealed)
+
+
+async def test_over_tcp_nothing_is_shared(stage: Stage, parcels: Parcels) -> None:
+    stage.publish("gate")
+    runner = web.AppRunner(create_app(stage.spec("gate"), grace_seconds=1.0), shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    link = await open_link(f"tcp:127.0.0.1:{runner.addresses[0][1]}", "test", parcels)
+    await eventually(lambda: link.status is not None and link.status.ready, "it is ready")
+
+    asked = asking(link, many(3))
+
+    assert (link.shares, parcels.taken) == (False, 0)
+    assert set(await answer_of(asked)) == {3.0}
+    link.close()
+    await runner.cleanup()
+
+
+async def test_memory_is_given_back_when_a_request_is_cancelled_late_or_lost(
+    stage: Stage, parcels: Parcels
+) -> None:
+    stage.publish("gate")
+    gate = stage.gate()
+    host = await stage.host("gate", options={"gate": str(gate.path)})
+    link = await open_link(host.address, "test", parcels)
+    lost = asking(link, many(1))
+    async with gate.held():
+        link.cancel(link.predict(many(2), {}, time.monotonic() + 60, lambda _: None))
+        assert parcels.taken == 1
+        assert isinstance(await asking(link, many(3), within=0.05), DeadlineExceeded)
+        assert parcels.taken == 1
+
+        host.hang_up()
+        assert isinstance(await lost, NotServing)
+
+    assert parcels.taken == 0
+
+
+async def test_a_caller_that_fails_at_its_answer_costs_nobody_else_theirs(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.publish("gate")
+    gate = stage.gate()
+    host = await stage.host("gate", options={"gate": str(gate.path)})
+    link = await open_link(host.address, "test")
+
+    def fail(outcome: object) -> None:
+        raise RuntimeError("a fault in whoever asked")
+
+    link.predict(x(1), {}, time.monotonic() + 60, fail)
+    async with gate.held():
+        link.predict(x(2), {}, time.monotonic() + 0.05, fail)
+        late = asking(link, x(3), within=0.05)
+        assert isinstance(await late, DeadlineExceeded)
+    link.predict(x(4), {}, time.monotonic() + 60, fail)
+    lost = asking(link, x(5))
+    async with gate.held():
+        host.hang_up()
+        assert isinstance(await lost, NotServing)
+
+    assert caplog.text.count("could not be passed on") == 3

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from coordinator.cache import Entry
 from coordinator.errors import InvalidInput, ModelError, QueueFull
 from coordinator.fleet import Prediction
-from coordinator.merge import model_entry, naming, refuse_if_nothing, refuse_if_required
+from coordinator.merge import (
+    Cached,
+    Shared,
+    model_entry,
+    naming,
+    refuse_if_nothing,
+    refuse_if_required,
+)
 from wire.messages import Answer, Result
 
 ANSWER = Prediction(
@@ -66,3 +74,27 @@ def test_an_error_that_several_hold_is_named_for_one_of_them_alone():
     assert shared.members == {"at": 7}
     assert (type(named), named.code, named.detail) == (InvalidInput, "image-damaged", "no photo")
     assert named.members == {"at": 7, "model": "a"}
+
+
+def test_an_answer_that_was_remembered_says_so_and_how_long_finding_it_took():
+    entry = Entry(ANSWER.result.answer, 4, "tagger-1.0.0-0", None)
+
+    assert model_entry("1.0.0", Cached(entry, {"tags": ["cat"]}, 0.0001)) == {
+        "version": "1.0.0",
+        "output": {"tags": ["cat"]},
+        "batch_size": 4,
+        "replica": "tagger-1.0.0-0",
+        "cached": True,
+        "timeline_ms": {"cache": 0.1},
+    }
+
+
+def test_an_answer_that_was_computed_for_another_says_so_and_how_long_it_was_waited_for():
+    assert model_entry("1.0.0", Shared(ANSWER, 0.012)) == {
+        "version": "1.0.0",
+        "output": {"tags": ["cat"]},
+        "batch_size": 4,
+        "replica": "tagger-1.0.0-0",
+        "shared": True,
+        "timeline_ms": {"shared": 12.0},
+    }

@@ -8,7 +8,7 @@ from edge import calling, exchange, post, serving
 
 from coordinator import errors
 from coordinator.http.keys import REQUEST_ID
-from coordinator.http.middleware import STATUS, problem, status_of
+from coordinator.http.replies import STATUS, problem, status_of
 
 
 def raising(error):

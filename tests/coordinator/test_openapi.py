@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from coordinator.http import native, openapi
-from coordinator.http.middleware import STATUS
+from coordinator.http.replies import STATUS
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 

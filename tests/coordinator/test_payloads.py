@@ -54,8 +54,8 @@ async def refused_photos(body: bytes, content_type: str, **headers: str) -> Repl
     return await exchange(handler, post(body, content_type, **headers))
 
 
-async def example_of(body: bytes, content_type: str, specs=SPECS) -> payloads.InferInputs:
-    examples: list[payloads.InferInputs] = []
+async def example_of(body: bytes, content_type: str, specs=SPECS) -> payloads.Example:
+    examples: list[payloads.Example] = []
 
     async def handler(request):
         examples.append(await payloads.read_inputs(request, specs, LIMITS))

@@ -162,7 +162,7 @@ def test_parameters_nested_without_end_are_refused():
 
 @given(
     st.sampled_from(sorted(DTYPES)),
-    st.lists(st.integers() | st.floats() | st.booleans(), max_size=5),
+    st.lists(st.integers(-(2**63), 2**63 - 1) | st.floats() | st.booleans(), max_size=5),
 )
 def test_a_row_and_the_same_row_one_level_deeper_fare_alike_or_neither_lies(dtype, values):
     """Only a mixture of booleans and numbers is seen by one and taken as numbers by the other."""

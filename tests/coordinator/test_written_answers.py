@@ -1,4 +1,4 @@
-"""coordinator/http/answers.py: what handlers return, as bytes."""
+"""coordinator/http/replies.py: answers as bytes."""
 
 import json
 import math
@@ -6,18 +6,16 @@ import math
 import msgpack
 import numpy as np
 import pytest
-from aiohttp.test_utils import make_mocked_request
 
 from coordinator.errors import NotServing
-from coordinator.http.answers import write_answer
+from coordinator.http import replies
 from wire.tensor import Tensor
 
 MASK = Tensor("uint8", (2, 2), bytes([1, 2, 3, 4]))
 
 
 def written(answer, accept: str | None = None):
-    headers = {} if accept is None else {"Accept": accept}
-    return write_answer(make_mocked_request("GET", "/", headers), answer)
+    return replies.answer(answer, accept)
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/html"])

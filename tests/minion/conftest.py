@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -39,8 +40,14 @@ async def start_lane() -> AsyncIterator[Callable[..., Awaitable[Lane]]]:
     before, children_before = descriptors(), children()
     lanes: list[Lane] = []
 
-    async def start(model: str, *, wait: bool = True, **changes: Any) -> Lane:
-        lane = Lane(service(model, **changes))
+    async def start(
+        model: str,
+        *,
+        wait: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        **changes: Any,
+    ) -> Lane:
+        lane = Lane(service(model, **changes), clock=clock)
         lanes.append(lane)
         lane.start()
         if wait:

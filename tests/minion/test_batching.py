@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -10,11 +12,43 @@ from minion.host.batching import Batch, BatchPolicy, BatchQueue, Wait, halve
 
 
 @dataclass(frozen=True)
+class Kind:
+    name: str
+    size_bytes: int = 1
+
+
+SMALL, LARGE = Kind("small"), Kind("large")
+
+
+@dataclass(frozen=True)
 class Item:
     name: str
-    group: str = "g"
-    size_bytes: int = 1
+    group: Kind = SMALL
     deadline: float | None = None
+
+
+class Plain:
+    """An economy in which waiting pays until a moment, everybody gets an even share, and
+    batches pay up to a size."""
+
+    def __init__(self, *, until: float = math.inf, pays: int = 2**31) -> None:
+        self.until = until
+        self.pays = pays
+        self.asked: list[tuple[int, int, int]] = []
+
+    def worth_waiting_until(
+        self, members: int, *, idle_workers: int, busy_workers: int, now: float
+    ) -> float:
+        self.asked.append((members, idle_workers, busy_workers))
+        return self.until
+
+    def share(
+        self, waiting: int, limit: int, *, idle_workers: int, free_in: Sequence[float]
+    ) -> int:
+        return min(-(-waiting // idle_workers), limit, self.pays)
+
+    def ahead(self, limit: int, *, busy_workers: int) -> int | None:
+        return min(limit, self.pays) or None
 
 
 def queue_of(
@@ -24,8 +58,10 @@ def queue_of(
     delay: float = 0.005,
     max_bytes: int = 2**63,
     now: float = 10.0,
+    economy: Plain | None = None,
 ) -> BatchQueue[Item]:
-    queue: BatchQueue[Item] = BatchQueue(BatchPolicy(size, delay, max_bytes))
+    policy = BatchPolicy(size, delay, max_bytes)
+    queue: BatchQueue[Item] = BatchQueue(policy, economy or Plain())
     for name in names:
         queue.offer(Item(name), now=now)
     return queue
@@ -63,6 +99,19 @@ def test_without_a_delay_nobody_waits() -> None:
     assert names(queue_of("a", delay=0.0).take(now=10.0)) == "a"
 
 
+def test_a_batch_leaves_when_waiting_is_no_longer_worth_it() -> None:
+    economy = Plain(until=10.002)
+    queue = queue_of("ab", economy=economy)
+
+    assert queue.take(now=10.001, free_in=[1.0, 2.0, 3.0]) == Wait(until=10.002)
+    assert names(queue.take(now=10.002)) == "ab"
+    assert economy.asked == [(2, 1, 3), (2, 1, 0)]
+
+
+def test_however_much_waiting_is_worth_the_window_closes() -> None:
+    assert queue_of("a", economy=Plain(until=99.0)).take(now=10.0) == Wait(until=10.005)
+
+
 def test_a_batch_is_never_larger_than_its_limit_and_keeps_the_order() -> None:
     queue = queue_of("abcdefg", size=3, delay=0.0)
 
@@ -71,15 +120,15 @@ def test_a_batch_is_never_larger_than_its_limit_and_keeps_the_order() -> None:
 
 def test_what_the_memory_cannot_hold_together_runs_one_after_another() -> None:
     queue = queue_of(max_bytes=10, delay=0.0)
-    for name, size in (("a", 6), ("b", 4), ("c", 1), ("d", 100)):
-        queue.offer(Item(name, size_bytes=size), now=10.0)
+    for name, size in (("a", 5), ("b", 5), ("c", 5), ("d", 100), ("e", 100)):
+        queue.offer(Item(name, Kind(f"{size}", size)), now=10.0)
 
-    assert [names(queue.take(now=10.0)) for _ in range(3)] == ["ab", "c", "d"]
+    assert [names(queue.take(now=10.0)) for _ in range(4)] == ["ab", "c", "d", "e"]
 
 
 def test_groups_are_never_mixed() -> None:
     queue = queue_of(delay=0.0)
-    for name, group in (("a", "small"), ("b", "large"), ("c", "small")):
+    for name, group in (("a", SMALL), ("b", LARGE), ("c", SMALL)):
         queue.offer(Item(name, group), now=10.0)
 
     assert [names(queue.take(now=10.0)) for _ in range(2)] == ["ac", "b"]
@@ -87,15 +136,15 @@ def test_groups_are_never_mixed() -> None:
 
 def test_of_several_groups_that_are_due_the_oldest_leaves_first() -> None:
     queue = queue_of()
-    queue.offer(Item("a", "small"), now=10.001)
-    queue.offer(Item("b", "large"), now=10.0)
+    queue.offer(Item("a", SMALL), now=10.001)
+    queue.offer(Item("b", LARGE), now=10.0)
 
     assert names(queue.take(now=10.1)) == "b"
 
 
 def test_a_full_group_does_not_wait_for_an_older_one() -> None:
     queue = queue_of(size=2)
-    for name, group in (("a", "small"), ("b", "large"), ("c", "large")):
+    for name, group in (("a", SMALL), ("b", LARGE), ("c", LARGE)):
         queue.offer(Item(name, group), now=10.0)
 
     assert names(queue.take(now=10.001)) == "bc"
@@ -131,6 +180,72 @@ def test_more_workers_than_examples_share_nothing_twice() -> None:
 
     assert [names(queue.take(now=10.0, idle_workers=n)) for n in (5, 4)] == ["a", "b"]
     assert queue.take(now=10.0, idle_workers=3) is None
+
+
+# The next batch of a busy worker.
+
+
+def test_a_busy_worker_is_handed_a_full_batch() -> None:
+    queue = queue_of("abcde", size=4)
+
+    assert names(queue.take_ahead(10.0, takers=1, busy_workers=1)) == "abcd"
+    assert queue.take_ahead(10.0, takers=1, busy_workers=1) is None
+    assert len(queue) == 1
+
+
+def test_nobody_is_handed_a_batch_unless_every_worker_finds_a_full_one() -> None:
+    queue = queue_of("abcdefg", size=4)
+
+    assert queue.take_ahead(10.0, takers=2, busy_workers=2) is None
+
+    queue.offer(Item("h"), now=10.0)
+    assert names(queue.take_ahead(10.0, takers=2, busy_workers=2)) == "abcd"
+
+
+def test_full_is_what_does_not_pay_to_grow() -> None:
+    queue = queue_of("abc", economy=Plain(pays=2))
+
+    assert names(queue.take_ahead(10.0, takers=1, busy_workers=1)) == "ab"
+
+
+def test_where_it_does_not_pay_nothing_is_sent_ahead() -> None:
+    queue = queue_of("abcd", size=2, economy=Plain(pays=0))
+
+    assert queue.take_ahead(10.0, takers=1, busy_workers=1) is None
+
+
+def test_of_several_full_groups_the_oldest_is_handed_out_first() -> None:
+    queue = queue_of(size=2)
+    for name, group, now in (("a", SMALL, 2), ("b", LARGE, 1), ("c", SMALL, 3), ("d", LARGE, 4)):
+        queue.offer(Item(name, group), now=now)
+
+    assert names(queue.take_ahead(10.0, takers=1, busy_workers=1)) == "bd"
+
+
+def test_full_batches_of_one_shape_do_not_go_ahead_of_an_older_example_of_another() -> None:
+    queue = queue_of(size=2)
+    for name, group, now in (("a", LARGE, 1), ("b", SMALL, 2), ("c", SMALL, 2)):
+        queue.offer(Item(name, group), now=now)
+
+    assert queue.take_ahead(10.0, takers=1, busy_workers=1) is None
+    assert names(queue.take(now=10.0)) == "a"
+    assert names(queue.take_ahead(10.0, takers=1, busy_workers=1)) == "bc"
+
+
+def test_what_was_put_back_waits_for_an_idle_worker_and_so_does_the_rest() -> None:
+    queue = queue_of("abcd", size=2)
+    queue.put_back([Item("x")])
+
+    assert queue.take_ahead(10.0, takers=1, busy_workers=1) is None
+
+
+def test_the_expired_are_not_handed_out() -> None:
+    queue = queue_of("bc", size=2)
+    gone = Item("d", deadline=9.0)
+    queue.offer(gone, now=8.0)
+
+    assert queue.take_ahead(10.0, takers=1, busy_workers=1) == Batch([Item("b"), Item("c")], [])
+    assert queue.take(now=20.0) == Batch([], [gone])
 
 
 # Nothing is computed for nobody.

@@ -19,35 +19,35 @@ def test_as_many_enter_as_the_limit_says() -> None:
 
 
 @pytest.mark.parametrize("ending", Ending)
-def test_however_it_ends_a_ticket_gives_its_place_back(ending: Ending) -> None:
+def test_however_it_ends_a_place_is_given_back(ending: Ending) -> None:
     bouncer = Bouncer(1)
 
-    bouncer.admit().end(ending)
+    bouncer.admit()
+    bouncer.leave(ending)
 
     bouncer.admit()
     assert bouncer.endings == {ending: 1}
 
 
-def test_a_ticket_ends_once() -> None:
-    bouncer = Bouncer(2)
-    ticket = bouncer.admit()
-    bouncer.admit()
+def test_several_leave_together() -> None:
+    bouncer = Bouncer(3)
+    for _ in range(3):
+        bouncer.admit()
 
-    ticket.end(Ending.COMPLETED)
-    ticket.end(Ending.FAILED)
+    bouncer.leave(Ending.COMPLETED, 2)
 
-    assert bouncer.occupied == 1
-    assert bouncer.endings == {Ending.COMPLETED: 1}
+    assert (bouncer.occupied, bouncer.endings) == (1, {Ending.COMPLETED: 2})
 
 
 def test_a_lower_limit_throws_nobody_out() -> None:
     bouncer = Bouncer(3)
-    tickets = [bouncer.admit() for _ in range(3)]
+    for _ in range(3):
+        bouncer.admit()
     bouncer.limit = 2
 
     assert bouncer.occupied == 3
-    tickets[0].end(Ending.COMPLETED)
+    bouncer.leave(Ending.COMPLETED)
     with pytest.raises(QueueFull):
         bouncer.admit()
-    tickets[1].end(Ending.COMPLETED)
+    bouncer.leave(Ending.COMPLETED)
     bouncer.admit()

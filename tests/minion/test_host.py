@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -313,20 +314,26 @@ async def test_settings_that_make_no_sense_change_nothing(
 # The process.
 
 
+def listening(path: Path) -> bool:
+    """The file alone is not enough: it is there before anybody listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 @asynccontextmanager
 async def process(
     folder: Path, spec: ServiceSpec, *flags: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, Client]]:
     write_spec(spec, folder / "spec.json")
-    socket = folder / "host.sock"
+    path = folder / "host.sock"
     host = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "minion.host", "--spec", str(folder / "spec.json")),
-        *("--address", f"unix:{socket}", "--parent-pid", str(os.getpid()), *flags),
+        *("--address", f"unix:{path}", "--parent-pid", str(os.getpid()), *flags),
         cwd=Path(__file__).parents[2],
     )
     try:
-        await eventually(socket.exists, "the host listens")
-        async with client_of(socket) as client:
+        await eventually(lambda: listening(path), "the host listens")
+        async with client_of(path) as client:
             yield host, client
     finally:
         if host.returncode is None:
@@ -402,7 +409,7 @@ async def test_a_host_logs_what_its_level_says(
 
         await eventually(failed, "the worker has ended")
 
-    assert ("WARNING demitasse.host.workers" in capfd.readouterr().err) == told
+    assert ("WARNING demitasse.host.keeper" in capfd.readouterr().err) == told
 
 
 async def test_a_spec_that_makes_no_sense_is_named_at_start(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from minion.host.bouncer import Ending
-from minion.host.lane import Failed, Lane, Outcome, Refused
+from minion.host.lane import Example, Failed, Lane, Outcome, Refused
 from minion.host.server import run_one
 from minion.host.spec import InputSpec
 from minion.host.workers import State
@@ -85,6 +85,28 @@ async def test_two_workers_run_side_by_side(start_lane: StartLane, gate: Gate) -
     gate.open_for(2)
 
     assert len({answer["pid"] for answer in await both}) == 2
+
+
+async def test_nothing_is_left_for_a_worker_that_is_long_overdue(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    now = [100.0]
+    lane = await start_lane(
+        "Gated", workers=2, max_batch_size=4, options=gate.options, clock=lambda: now[0]
+    )
+    await eventually(lambda: lane.keeper.ready() == 2, "both workers are ready")
+    for size in (1, 2, 4):
+        lane.cost.observe(size, 0.002 + 0.01 * size, running=2)
+    first = asyncio.create_task(ask(lane, 1))
+    await busy(lane)
+
+    now[0] += 10.0
+    rest = asyncio.create_task(ask_all(lane, 2, 3, 4, 5))
+    await eventually(lambda: len(lane.keeper.idle()) == 0, "both are busy")
+    gate.open_for(5)
+
+    assert [answer["batch_size"] for answer in await rest] == [4, 4, 4, 4]
+    await first
 
 
 async def test_shapes_are_never_mixed(start_lane: StartLane) -> None:
@@ -175,6 +197,141 @@ async def test_a_model_may_print_what_it_likes(start_lane: StartLane) -> None:
     lane = await start_lane("Prints")
 
     assert (await ask(lane, 1))["x"] == 1
+
+
+# Two batches of one worker.
+
+
+async def two_in_flight(lane: Lane, *values: float) -> tuple[list[Outcome], list[Example]]:
+    """A batch of two runs and one waits in the worker. The outcomes, as they come."""
+    # As if learned: two together are cheap, and soon done.
+    lane.cost.observe(1, 0.01)
+    lane.cost.observe(2, 0.011)
+    outcomes: list[Outcome] = []
+    examples = [lane.submit(x(value), {}, None, outcomes.append) for value in values]
+    await asyncio.sleep(0)  # the turn in which the lane decides
+    [worker] = lane.keeper.workers
+    assert worker.state is State.BUSY
+    assert not worker.takes_next
+    return outcomes, examples
+
+
+async def all_left(lane: Lane) -> None:
+    await eventually(lambda: lane.bouncer.occupied == 0, "nobody is in any more")
+
+
+async def test_the_next_batch_waits_in_the_worker(start_lane: StartLane, gate: Gate) -> None:
+    lane = await start_lane("Gated", max_batch_size=2, options=gate.options)
+
+    outcomes, _ = await two_in_flight(lane, 1, 2, 3, 4, 5)
+    assert lane.queued == 1
+    gate.open_for(3)
+    await eventually(lambda: len(outcomes) == 5, "all are answered")
+
+    answers = [read(outcome) for outcome in outcomes]
+    assert [(answer["x"], answer["batch_size"]) for answer in answers] == [
+        (1, 2), (2, 2), (3, 2), (4, 2), (5, 1),
+    ]  # fmt: skip
+
+
+async def test_inputs_and_outputs_of_two_batches_do_not_mix(start_lane: StartLane) -> None:
+    lane = await start_lane("Arrays", max_batch_size=2)
+
+    answers = await ask_all(lane, *range(64))
+
+    assert [answer["doubled"].array()[0] for answer in answers] == [2 * n for n in range(64)]
+
+
+async def test_a_worker_killed_with_a_batch_waiting_costs_nobody_an_answer_and_blames_one_batch(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", max_batch_size=2, options=gate.options)
+    outcomes, _ = await two_in_flight(lane, 1, 2, 3, 4)
+
+    os.kill(lane.keeper.workers[0].pid, signal.SIGKILL)
+    gate.open_for(10)
+    await all_left(lane)
+
+    sizes = {read(outcome)["x"]: outcome.batch_size for outcome in outcomes}
+    assert len(outcomes) == 4
+    assert sizes == {1: 1, 2: 1, 3: 2, 4: 2}
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("Hangs", Code.PREDICT_TIMEOUT),
+        ("Crashes", Code.WORKER_CRASHED),
+        ("Raises", Code.MODEL_ERROR),
+    ],
+)
+async def test_whoever_spoils_a_batch_leaves_the_one_behind_it_alone(
+    start_lane: StartLane, model: str, code: Code
+) -> None:
+    lane = await start_lane(model, max_batch_size=2, predict_timeout_seconds=0.5)
+
+    outcomes, _ = await two_in_flight(lane, POISON, 2, 3, 4)
+    await all_left(lane)
+
+    answers = [read(outcome) for outcome in outcomes]
+    assert sorted(values(answers), key=str) == [2, 3, 4, code]
+    assert {each["x"]: each["batch_size"] for each in answers if isinstance(each, dict)} == {
+        2: 1, 3: 2, 4: 2,
+    }  # fmt: skip
+
+
+async def test_a_batchs_time_begins_when_the_one_before_has_ended(start_lane: StartLane) -> None:
+    lane = await start_lane(
+        "Sleeps", max_batch_size=2, predict_timeout_seconds=0.14, options={"seconds": 0.08}
+    )
+    outcomes, _ = await two_in_flight(lane, 1, 2, 3, 4)
+    await eventually(lambda: len(outcomes) == 4, "all are answered")
+
+    assert values([read(outcome) for outcome in outcomes]) == [1, 2, 3, 4]
+    assert lane.keeper.restarts == 0
+    assert outcomes[2].queue_seconds > 0.07
+
+
+async def test_a_batch_that_waited_hangs_no_longer_than_another(start_lane: StartLane) -> None:
+    lane = await start_lane("Hangs", max_batch_size=2, predict_timeout_seconds=0.3)
+
+    outcomes, _ = await two_in_flight(lane, 1, 2, POISON, 4)
+    await all_left(lane)
+
+    answers = values([read(outcome) for outcome in outcomes])
+    assert sorted(answers, key=str) == [1, 2, 4, Code.PREDICT_TIMEOUT]
+
+
+async def test_the_abandoned_of_a_waiting_batch_are_not_told(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", max_batch_size=2, options=gate.options)
+    outcomes, examples = await two_in_flight(lane, 1, 2, 3, 4)
+
+    for example in examples[2:]:
+        lane.abandon(example)
+    gate.open_for(2)
+    await all_left(lane)
+
+    assert values([read(outcome) for outcome in outcomes]) == [1, 2]
+    assert lane.bouncer.endings[Ending.ABANDONED] == 2
+
+
+async def test_while_another_worker_is_idle_no_batch_waits(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", workers=2, max_batch_size=2, options=gate.options)
+    await eventually(lambda: lane.keeper.ready() == 2, "both workers are ready")
+    lane.cost.observe(2, 0.01, running=2)
+    outcomes: list[Outcome] = []
+
+    for value in (1, 2, 3, 4):
+        lane.submit(x(value), {}, None, outcomes.append)
+    await eventually(lambda: lane.queued == 0, "all are on their way")
+    assert all(worker.takes_next for worker in lane.keeper.workers)
+
+    gate.open_for(2)
+    await eventually(lambda: len(outcomes) == 4, "all are answered")
 
 
 # Workers end.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from coordinator.errors import DemitasseError
-from coordinator.link import Link, open_link
+from coordinator.link import Link, open_link, settling
 from minion.host.link import MAX_UNREAD_BYTES
 from minion.host.server import LANE, create_app
 from minion.host.spec import InputSpec
@@ -89,12 +90,18 @@ async def start_host(tmp_path: Path) -> AsyncIterator[StartHost]:
         await host.stop()
 
 
-async def outcome(future: asyncio.Future[Result]) -> Any:
-    try:
-        result = await asyncio.wait_for(future, DEADLINE_SECONDS)
-    except DemitasseError as error:
-        return error.code
-    return unpack_answer(result.answer)["x"]
+def ask(
+    link: Link, inputs: dict[str, Tensor], **parameters: Any
+) -> tuple[int, asyncio.Future[Result | DemitasseError]]:
+    """The id of one example, and its outcome once that is there."""
+    answered = asyncio.get_running_loop().create_future()
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    return link.predict(inputs, parameters, deadline, settling(answered)), answered
+
+
+async def outcome(future: asyncio.Future[Result | DemitasseError]) -> Any:
+    result = await asyncio.wait_for(future, DEADLINE_SECONDS)
+    return result.code if isinstance(result, DemitasseError) else unpack_answer(result.answer)["x"]
 
 
 async def test_the_host_says_who_it_is(start_host: StartHost) -> None:
@@ -108,7 +115,7 @@ async def test_the_host_says_who_it_is(start_host: StartHost) -> None:
 async def test_many_are_in_flight_at_once(start_host: StartHost) -> None:
     link = await (await start_host("Echo", queue_limit=500)).ready_link()
 
-    futures = [link.predict(x(value), {}, 10.0)[1] for value in range(300)]
+    futures = [ask(link, x(value))[1] for value in range(300)]
 
     assert [await outcome(future) for future in futures] == list(range(300))
 
@@ -119,9 +126,9 @@ async def test_answers_come_in_any_order(start_host: StartHost, gate: Gate) -> N
     )
     link = await host.ready_link()
     done: list[str] = []
-    _, first = link.predict(x(1), {}, 10.0)
+    _, first = ask(link, x(1))
     await eventually(lambda: host.lane.bouncer.occupied == 1, "it is in")
-    _, refused = link.predict({}, {}, 10.0)
+    _, refused = ask(link, {})
     first.add_done_callback(lambda _: done.append("first"))
     refused.add_done_callback(lambda _: done.append("refused"))
 
@@ -135,7 +142,7 @@ async def test_answers_come_in_any_order(start_host: StartHost, gate: Gate) -> N
 async def test_a_result_tells_what_happened_on_its_way(start_host: StartHost) -> None:
     link = await (await start_host("Echo")).ready_link()
 
-    _, future = link.predict(x(1), {"a": [1]}, None)
+    _, future = ask(link, x(1), a=[1])
     result = await future
 
     assert result.batch_size == 1
@@ -147,7 +154,7 @@ async def test_a_result_tells_what_happened_on_its_way(start_host: StartHost) ->
 async def test_arrays_travel_back(start_host: StartHost) -> None:
     link = await (await start_host("Arrays", options={"length": 100_000})).ready_link()
 
-    _, future = link.predict(x(21), {}, None)
+    _, future = ask(link, x(21))
     answer = unpack_answer((await future).answer)
 
     assert answer["ramp"].array().tolist() == (np.arange(100_000) % 256).tolist()
@@ -158,7 +165,7 @@ async def test_arrays_travel_back(start_host: StartHost) -> None:
 async def test_failures_are_told_by_code(start_host: StartHost) -> None:
     link = await (await start_host("Raises")).ready_link()
 
-    futures = [link.predict(x(value), {}, 10.0)[1] for value in (1, POISON, 3)]
+    futures = [ask(link, x(value))[1] for value in (1, POISON, 3)]
 
     assert [await outcome(future) for future in futures] == [1, "model-error", 3]
 
@@ -166,23 +173,23 @@ async def test_failures_are_told_by_code(start_host: StartHost) -> None:
 async def test_past_the_limit_is_refused_with_a_time(start_host: StartHost, gate: Gate) -> None:
     host = await start_host("Gated", queue_limit=1, options=gate.options)
     link = await host.ready_link()
-    _, inside = link.predict(x(1), {}, 10.0)
+    _, inside = ask(link, x(1))
 
-    _, refused = link.predict(x(2), {}, 10.0)
-    with pytest.raises(DemitasseError) as error:
-        await refused
+    _, refused = ask(link, x(2))
+    refusal = await refused
     gate.open_for(1)
 
-    assert error.value.code == "queue-full"
-    assert error.value.retry_after
+    assert isinstance(refusal, DemitasseError)
+    assert refusal.code == "queue-full"
+    assert refusal.retry_after
     assert await outcome(inside) == 1
 
 
 async def test_the_cancelled_are_not_computed(start_host: StartHost, gate: Gate) -> None:
     host = await start_host("Gated", max_batch_size=1, options=gate.options)
     link = await host.ready_link()
-    _, first = link.predict(x(1), {}, 10.0)
-    id, second = link.predict(x(2), {}, 10.0)
+    _, first = ask(link, x(1))
+    id, second = ask(link, x(2))
     await eventually(lambda: host.lane.bouncer.occupied == 2, "both are in")
 
     link.cancel(id)
@@ -196,7 +203,7 @@ async def test_the_cancelled_are_not_computed(start_host: StartHost, gate: Gate)
 async def test_a_lost_coordinator_leaves_nobody_behind(start_host: StartHost, gate: Gate) -> None:
     host = await start_host("Gated", max_batch_size=1, options=gate.options)
     link = await host.ready_link()
-    futures = [link.predict(x(value), {}, 10.0)[1] for value in (1, 2, 3)]
+    futures = [ask(link, x(value))[1] for value in (1, 2, 3)]
     await eventually(lambda: host.lane.bouncer.occupied == 3, "all are in")
 
     link.close()
@@ -228,7 +235,7 @@ async def test_others_counts_what_came_by_other_links(start_host: StartHost, gat
     host = await start_host("Gated", options=gate.options)
     mine, other = await host.ready_link(), await host.ready_link()
 
-    _, future = mine.predict(x(1), {}, 10.0)
+    _, future = ask(mine, x(1))
     await eventually(lambda: other.status.others == 1, "the other is told")
     assert mine.status.others == 0
     gate.open_for(1)
@@ -241,7 +248,7 @@ async def test_the_learned_cost_is_told(start_host: StartHost) -> None:
     link = await (await start_host("Echo")).ready_link()
     assert link.status.seconds_per_example == 0
 
-    await outcome(link.predict(x(1), {}, 10.0)[1])
+    await outcome(ask(link, x(1))[1])
 
     await eventually(lambda: link.status.seconds_per_example > 0, "a batch was measured")
 
@@ -262,12 +269,12 @@ async def test_tuning_is_in_force_and_told_to_everybody(start_host: StartHost) -
 async def test_draining_answers_what_was_accepted(start_host: StartHost, gate: Gate) -> None:
     host = await start_host("Gated", options=gate.options)
     link = await host.ready_link()
-    _, inside = link.predict(x(1), {}, 10.0)
+    _, inside = ask(link, x(1))
     await eventually(lambda: host.lane.bouncer.occupied == 1, "it is in")
 
     stopping = asyncio.create_task(host.stop())
     await eventually(lambda: link.status.draining, "the link is told")
-    _, late = link.predict(x(2), {}, 10.0)
+    _, late = ask(link, x(2))
     assert await outcome(late) in ("draining", "not-serving")
     gate.open_for(1)
 
@@ -305,7 +312,7 @@ class Raw:
         raw = cls(*streams)
         raw.writer.write(
             b"GET /link HTTP/1.1\r\nHost: minion\r\n"
-            b"Connection: Upgrade\r\nUpgrade: demitasse/1\r\n\r\n"
+            b"Connection: Upgrade\r\nUpgrade: demitasse/2\r\n\r\n"
         )
         assert b" 101 " in await raw.reader.readuntil(b"\r\n\r\n")
         return raw
@@ -366,8 +373,8 @@ async def test_whoever_does_not_say_hello_first_is_not_served(
         b"\x00" * 100,
         b"GET / HTTP/1.1\r\n\r\n" * 3,
         b"".join(Ready("a", "b", "c", 1).encode()),
-        b"DM\x01\x03" + b"\xff" * 20,
-        b"DM\x01\x63" + bytes(20) + b"\x80",
+        b"DM\x02\x03" + b"\xff" * 20,
+        b"DM\x02\x63" + bytes(20) + b"\x80",
     ],
     ids=["zeros", "http", "not for a host", "endless", "unknown kind"],
 )
@@ -381,7 +388,7 @@ async def test_garbage_ends_its_own_link_and_no_other(
     raw.writer.write(garbage)
 
     assert await raw.ended()
-    assert await outcome(link.predict(x(1), {}, 10.0)[1]) == 1
+    assert await outcome(ask(link, x(1))[1]) == 1
     await raw.close()
 
 

@@ -12,8 +12,9 @@ from minion.model import Batch, InvalidInput, Model
 from minion.worker.session import Session, zeros
 from wire.answers import MAX_ANSWER_BYTES, unpack_answer
 from wire.area import Area
+from wire.batches import BatchFailure, BatchResult, Invalid, Run
 from wire.frames import MAX_BODY_BYTES, FrameReader
-from wire.messages import Answer, BatchFailure, BatchResult, Invalid, Run
+from wire.messages import Answer
 from wire.tensor import Tensor
 
 
@@ -46,7 +47,7 @@ def run(model: Model, *values: float, room: int = 4096) -> BatchResult | BatchFa
     session = Session(
         model,
         incoming=incoming,
-        outgoing=Area(memoryview(bytearray(room))),
+        outgoing=[Area(memoryview(bytearray(room)))],
         clock=lambda: next(ticks),
     )
     return session.run(Run(5, len(values), {"x": ref}, []))

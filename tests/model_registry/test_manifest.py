@@ -109,6 +109,15 @@ def test_every_key_is_read(tagger: Manifest):
     assert tagger.analyze
 
 
+@pytest.mark.parametrize(
+    ("metric", "accuracy"), [("accuracy", 0.93), ("exact match", None), ("Accuracy", None)]
+)
+def test_only_the_metric_accuracy_is_an_accuracy(metric: str, accuracy: float | None):
+    manifest = parse_manifest(changed('metric = "accuracy"', f'metric = "{metric}"'), FILE)
+
+    assert manifest.accuracy == accuracy
+
+
 def test_durations_are_seconds(tagger: Manifest):
     assert tagger.max_queue_delay == 0.005
     assert tagger.resources.load_timeout == 90.0
@@ -122,7 +131,7 @@ def test_what_may_be_left_out_has_a_default():
     assert (echo.resources.workers, echo.resources.threads) == (1, 1)
     assert (echo.resources.load_timeout, echo.resources.predict_timeout) == (120.0, 30.0)
     assert (echo.environment.python, echo.environment.requirements) == (None, None)
-    assert echo.quality is None
+    assert (echo.quality, echo.accuracy) == (None, None)
     assert not echo.analyze
 
 
@@ -239,6 +248,11 @@ def test_what_may_be_left_out_has_a_default():
             changed("value = 0.93", "value = nan"),
             "quality.value is NaN; expected a finite number",
             id="a quality that is not a number",
+        ),
+        pytest.param(
+            changed("value = 0.93", "value = 93"),
+            'quality.value is 93; expected a number from 0 to 1 for the metric "accuracy"',
+            id="an accuracy in percent",
         ),
         pytest.param(
             "admission = 32\n" + SMALLEST,

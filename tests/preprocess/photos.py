@@ -39,6 +39,11 @@ def exif_with(orientation: int) -> Image.Exif:
     return exif
 
 
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """Decibels; 48 is an error of one level everywhere, and the most this says is 108."""
+    return float(10 * np.log10(255**2 / max(1e-6, np.mean((one.astype(float) - other) ** 2))))
+
+
 GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
 
 

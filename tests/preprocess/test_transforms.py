@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from photos import psnr
+from PIL import Image, ImageOps
 
 from preprocess.transforms import Picture, Resize, Transform, render
 
+BICUBIC = Image.Resampling.BICUBIC
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
 
 
@@ -92,6 +94,21 @@ def test_any_proportions_can_be_rendered(size, resize):
     assert array[0, 0].tolist() == [255] * 3
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "wanted"),
+    [(12, 21, (42, 3)), (46, 1, (2, 3)), (5, 2, (3, 4)), (1, 46, (3, 2))],
+)
+def test_a_part_whose_pixels_fall_exactly_on_those_of_the_source_can_be_enlarged(
+    width, height, wanted
+):
+    """The resizer that shrinks ends the process where it is given one of these."""
+    array = render(
+        picture(stripes(RED, width=width, height=height)), Transform(*wanted, Resize.CROP)
+    )
+
+    assert np.array_equal(array, stripes(RED, width=wanted[1], height=wanted[0]))
+
+
 def test_the_partly_filled_last_column_of_a_reduced_jpeg_counts_by_its_part():
     reduced = Image.fromarray(stripes(RED, GREEN, BLUE, width=1, height=2))
 
@@ -119,6 +136,24 @@ def test_the_filter_is_bicubic():
     # Undershoots are cut off at 0; 203, 205 and 214 are the overshoot.
     assert larger.tolist() == [0] * 6 + [0, 41, 159, 214, 205] + [200] * 5
     assert smaller.tolist() == [0, 13, 187, 203]
+
+
+@pytest.mark.parametrize("size", [(300, 200), (97, 131)])
+@pytest.mark.parametrize("resize", Resize)
+def test_what_is_drawn_is_what_pillow_would_draw(size, resize):
+    """Models are trained with Pillow. Its images are read in memory here: a release that laid
+    them out otherwise would show nonsense."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
+    side = 64
+    fitted = {
+        Resize.STRETCH: lambda: noise.resize((side, side), BICUBIC),
+        Resize.CROP: lambda: ImageOps.fit(noise, (side, side), BICUBIC),
+        Resize.PAD: lambda: ImageOps.pad(noise, (side, side), BICUBIC, centering=(0, 0)),
+    }[resize]()
+
+    array = render(picture(np.asarray(noise)), Transform(side, side, resize))
+
+    assert psnr(array, np.asarray(fitted)) > 50
 
 
 def test_an_array_belongs_to_its_caller():

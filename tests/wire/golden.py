@@ -8,30 +8,37 @@ is the code that is wrong, or the protocol's version has to change.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgpack
 import numpy as np
 
+from wire import batches, messages
 from wire.answers import pack_answer
-from wire.messages import (
-    Answer,
+from wire.batches import (
     BatchFailure,
     BatchResult,
+    Invalid,
+    Load,
+    Loaded,
+    PackedAnswer,
+    Run,
+    TensorRef,
+)
+from wire.frames import Frame
+from wire.heads import Kind
+from wire.messages import (
+    Answer,
     Cancel,
     Drain,
     Failure,
     Hello,
-    Invalid,
-    Load,
-    Loaded,
-    Message,
-    PackedAnswer,
+    Memory,
     Predict,
     Ready,
     Refusal,
     Result,
-    Run,
     Status,
-    TensorRef,
     Tune,
     Tuned,
     Tuning,
@@ -45,8 +52,10 @@ NUMBERS = Tensor("float32", (2,), bytes.fromhex("0000803f000000c0"))  # 1.0, -2.
 PLAIN = {"label": "Käse", "score": 0.5, "n": 3, "no": None, "yes": True, "tags": [{"a": 1}]}
 MASKED = {"mask": np.array([[0, 1]], np.uint8), "label": "cat"}
 
-MESSAGES: dict[str, Message] = {
+AnyMessage = messages.Message | batches.Message
+MESSAGES: dict[str, AnyMessage] = {
     "hello": Hello("coordinator-1"),
+    "hello-with-memory": Hello("coordinator-1", Memory(7, 2**28)),
     "ready": Ready("tagger", "1.2.3", "tagger-1.2.3-0", 1700000000000),
     "predict": Predict(7, {"x": NUMBERS}, None, {}),
     "predict-with-everything": Predict(
@@ -87,8 +96,25 @@ MESSAGES: dict[str, Message] = {
 }  # fmt: skip
 
 
-def encoded(message: Message) -> bytes:
+def encoded(message: AnyMessage) -> bytes:
     return b"".join(message.encode())
+
+
+def decode(frame: Frame) -> AnyMessage:
+    """The message in a frame of either conversation."""
+    return batches.decode(frame) if frame.kind >= Kind.LOAD else messages.decode(frame)
+
+
+def map_of(frame: Frame) -> dict[str, Any]:
+    """What a head says by name: nothing in a Result, what follows the numbers in a Predict."""
+    if frame.kind == Kind.RESULT:
+        return {}
+    return msgpack.unpackb(frame.head[fixed_bytes(frame.kind) :])
+
+
+def fixed_bytes(kind: int) -> int:
+    """How much of a head is numbers at fixed places."""
+    return {Kind.PREDICT: 16, Kind.RESULT: 24}.get(kind, 0)
 
 
 def golden(name: str) -> bytes:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from wire.area import ALIGNMENT, Area, halves
+from wire.batches import TensorRef
 from wire.errors import WireError
-from wire.messages import TensorRef
 from wire.tensor import Tensor
 
 

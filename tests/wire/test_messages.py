@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import struct
 from typing import Any
 
 import msgpack
@@ -11,26 +13,30 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.wire.golden import MESSAGES, encoded
+from tests.wire.golden import MESSAGES, AnyMessage, decode, encoded, map_of
+from wire import messages
 from wire.errors import WireError
 from wire.frames import Frame, FrameReader
-from wire.messages import Kind, Message, Predict, Result, checked_parameters, decode
+from wire.heads import Kind
+from wire.messages import Predict, Result, checked_parameters
 from wire.tensor import Tensor
 
+#: In front of a head's map.
+NUMBERS = {Kind.PREDICT: struct.pack("<dq", 1.0, -1), Kind.RESULT: bytes(24)}
 KINDS = sorted(value for name, value in vars(Kind).items() if name.isupper())
 
 
 def frame(kind: int, head: Any, body: bytes = b"", *, id: int = 1) -> Frame:
-    packed = head if isinstance(head, bytes) else msgpack.packb(head)
+    packed = head if isinstance(head, bytes) else NUMBERS.get(kind, b"") + msgpack.packb(head)
     return Frame(kind, id, memoryview(packed), memoryview(body))
 
 
 def head_of(name: str) -> dict[str, Any]:
     [whole] = FrameReader().feed(encoded(MESSAGES[name]))
-    return msgpack.unpackb(whole.head)
+    return map_of(whole)
 
 
-def decoded(kind: int, head: Any, body: bytes = b"") -> Message:
+def decoded(kind: int, head: Any, body: bytes = b"") -> AnyMessage:
     return decode(frame(kind, head, body))
 
 
@@ -103,11 +109,8 @@ def test_a_missing_field_is_named_or_has_a_default(name: str) -> None:
     for key in head_of(name):
         head = head_of(name)
         del head[key]
-        if key in ("timeout", "parameters"):
+        if key in ("memory", "parameters", "shares"):
             assert decode(frame(good.kind, head, bytes(good.body)))
-        elif key == "tensors":
-            with pytest.raises(WireError, match="bytes, its tensors take 0"):
-                decode(frame(good.kind, head, bytes(good.body)))
         else:
             with pytest.raises(WireError, match=key):
                 decode(frame(good.kind, head, bytes(good.body)))
@@ -121,6 +124,7 @@ def test_an_unknown_kind_is_named() -> None:
 # What is refused.
 
 PREDICT = {"inputs": [["x", "float32", [1]]]}
+NOTHING = msgpack.packb({"inputs": []})
 
 
 @pytest.mark.parametrize(
@@ -143,10 +147,18 @@ PREDICT = {"inputs": [["x", "float32", [1]]]}
         (Kind.PREDICT, {"inputs": [["x", "uint8", [0]]] * 2}, b"", "named twice"),
         (Kind.PREDICT, {"inputs": [["x", "uint8"]]}, b"", "not .name, dtype, shape."),
         (Kind.PREDICT, {"inputs": {}}, b"", "inputs is not a list"),
-        (Kind.PREDICT, {"inputs": [], "timeout": -1}, b"", "timeout"),
-        (Kind.PREDICT, {"inputs": [], "timeout": float("nan")}, b"", "timeout"),
-        (Kind.PREDICT, {"inputs": [], "timeout": float("inf")}, b"", "timeout"),
-        (Kind.PREDICT, {"inputs": [], "timeout": True}, b"", "timeout"),
+        (Kind.PREDICT, bytes(15), b"", "shorter than its numbers"),
+        (Kind.PREDICT, struct.pack("<dq", -1, -1) + NOTHING, b"", "timeout"),
+        (Kind.PREDICT, struct.pack("<dq", math.nan, -1) + NOTHING, b"", "timeout"),
+        (Kind.PREDICT, struct.pack("<dq", 1, 0) + NOTHING, b"", "place lies in no memory"),
+        (Kind.RESULT, bytes(23), b"", "shorter than its numbers"),
+        (Kind.RESULT, struct.pack("<IIdd", 1, 2, 0, 0) + b"\x80", b"", "shorter than its answer"),
+        (Kind.RESULT, struct.pack("<IIdd", 1, 0, math.inf, 0), b"", "queue or predict"),
+        (Kind.RESULT, struct.pack("<IIdd", 1, 0, 0, -1.0), b"", "queue or predict"),
+        (Kind.RESULT, struct.pack("<IIdd", 1, 0, 0, math.nan), b"", "queue or predict"),
+        (Kind.RESULT, bytes(24) + b"\x80", b"", "not a list"),
+        (Kind.RESULT, bytes(24) + b"\x91\x01", b"", "not .dtype, shape."),
+        (Kind.RESULT, bytes(24), b"12345678", "its tensors take 0"),
         (Kind.PREDICT, {"inputs": [], "parameters": []}, b"", "parameters is not a map"),
         (Kind.CANCEL, b"", b"", "not msgpack"),
         (
@@ -196,6 +208,56 @@ def test_parameters_that_can_are_kept() -> None:
     value = {"a": nested(31), "b": {"c": [1.5, "x", None, True, 2**63 - 1, -(2**63)]}}
 
     assert checked_parameters(value) is value
+
+
+def test_a_timeout_without_end_is_none() -> None:
+    message = decode(frame(Kind.PREDICT, struct.pack("<dq", math.inf, -1) + NOTHING))
+
+    assert isinstance(message, Predict)
+    assert message.timeout_seconds is None
+
+
+def test_a_head_seen_before_is_read_alike() -> None:
+    first, second = (
+        decode(frame(Kind.PREDICT, struct.pack("<dq", seconds, -1) + msgpack.packb(PREDICT), body))
+        for seconds, body in ((1.0, bytes(8)), (2.0, bytes(range(8))))
+    )
+
+    assert isinstance(first, Predict)
+    assert isinstance(second, Predict)
+    assert (first.timeout_seconds, bytes(first.inputs["x"].data)) == (1.0, bytes(4))
+    assert (second.timeout_seconds, bytes(second.inputs["x"].data)) == (2.0, bytes(range(4)))
+    assert first.inputs["x"].shape == second.inputs["x"].shape == (1,)
+
+
+# Tensors in shared memory.
+
+
+def test_inputs_in_shared_memory_are_views_of_it() -> None:
+    memory = memoryview(bytearray(range(64)))
+    inputs = {"a": Tensor("uint8", (3,), b""), "b": Tensor("int16", (2,), b"")}
+    [whole] = FrameReader().feed(encoded(Predict(7, inputs, 1.0, {}, place=16)))
+
+    message = messages.decode(whole, memory)
+
+    assert isinstance(message, Predict)
+    assert (len(whole.body), message.place) == (0, 16)
+    assert message.inputs["a"].data == bytes([16, 17, 18])
+    assert message.inputs["b"].data == bytes([24, 25, 26, 27])
+    memory[17] = 99
+    assert message.inputs["a"].data == bytes([16, 99, 18])
+
+
+@pytest.mark.parametrize(
+    ("place", "body", "reason"),
+    [(60, b"", "shorter"), (64, b"", "shorter"), (2**62, b"", "shorter"), (-2, b"", "no memory"),
+     (0, bytes(8), "no memory")],
+)  # fmt: skip
+def test_inputs_outside_the_shared_memory_are_refused(place: int, body: bytes, reason: str) -> None:
+    head = struct.pack("<dq", 1.0, place) + msgpack.packb({"inputs": [["x", "uint8", [8]]]})
+
+    with pytest.raises(WireError, match=reason):
+        messages.decode(frame(Kind.PREDICT, head, body), memoryview(bytes(64)))
 
 
 # Tensors in a body.

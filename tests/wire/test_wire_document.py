@@ -5,28 +5,28 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import msgpack
 import pytest
 
-from tests.wire.golden import MESSAGES, golden
+from tests.wire.golden import MESSAGES, golden, map_of
 from wire.answers import MAX_ANSWER_BYTES
 from wire.errors import Code
 from wire.frames import (
-    HEADER,
     MAX_BODY_BYTES,
     MAX_EXAMPLE_BYTES,
     MAX_HEAD_BYTES,
     PROTOCOL_VERSION,
     UPGRADE_TOKEN,
+    FrameReader,
 )
-from wire.messages import MAX_PARAMETER_DEPTH, Kind
+from wire.heads import Kind
+from wire.messages import MAX_PARAMETER_DEPTH
 from wire.tensor import DTYPES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text("utf-8")
 EXAMPLES = dict(re.findall(r"```hex (\S+)\n(.*?)```", TEXT, re.DOTALL))
 ROWS = {
     int(row[0]): row
-    for row in re.findall(r"^\| (\d+) \| (\w+) \|[^|]*\|[^|]*\|([^|]*)\|", TEXT, re.M)
+    for row in re.findall(r"^\| (\d+) \| ([A-Z]\w+) \|[^|]*\|[^|]*\|([^|]*)\|", TEXT, re.M)
 }
 
 
@@ -42,9 +42,9 @@ def test_a_worked_example_is_the_golden_file(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(MESSAGES))
 def test_a_message_is_in_the_tables_with_all_its_fields(name: str) -> None:
     data = golden(name)
-    head_bytes = HEADER.unpack_from(data)[3]
-    head = msgpack.unpackb(data[HEADER.size : HEADER.size + head_bytes])
-    _, message, fields = ROWS[data[3]]
+    [frame] = FrameReader().feed(data)
+    head = map_of(frame)
+    _, message, fields = ROWS[frame.kind]
 
     assert message == type(MESSAGES[name]).__name__
     if "as Tune" in fields:

@@ -6,6 +6,7 @@ Run by the interpreters of the tests, the oldest among them.
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -110,6 +111,20 @@ class Hangs(Model):
         return said(batch)
 
 
+class Sleeps(Model):
+    """Every batch takes the seconds that the option says."""
+
+    def load(self, context):
+        self.seconds = context.options["seconds"]
+
+    def warmup(self, batch):
+        pass
+
+    def predict(self, batch):
+        time.sleep(self.seconds)
+        return said(batch)
+
+
 class Prints(Model):
     def load(self, context):
         print("loading", file=sys.stderr)
@@ -179,3 +194,28 @@ class LoadsForEver(Model):
 
 class NotAModel:
     pass
+
+
+class Scratch(Model):
+    """Answers with the page faults that a scratch memory of 64 MiB cost the batch."""
+
+    def predict(self, batch):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        bytearray(64 * 2**20)
+        return [{"x": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before}]
+
+
+class Surroundings(Model):
+    """Says what its process is like."""
+
+    def predict(self, batch):
+        told = {
+            "pid": os.getpid(),
+            "parent": os.getppid(),
+            "group": os.getpgid(0),
+            "session": os.getsid(0),
+            "environment": dict(os.environ),
+            "draws": float(np.random.random()),
+            "threads": len(os.listdir("/proc/self/task")),
+        }
+        return [told for _ in range(batch.size)]

@@ -1,0 +1,49 @@
+"""W3: what a server still does when more is asked of it than it can do.
+
+One server at a time, since one that is overloaded disturbs the others. Its peak
+is what a closed loop gets from it just before.
+"""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.openloop import Outcome, offer
+from benchmarks.peers.items import ITEMS
+from benchmarks.peers.measure import LOOP, WARMUP_SECONDS, figures
+from benchmarks.peers.plan import Plan, contestants
+from benchmarks.peers.results import Entry
+from benchmarks.peers.serving import label, serving
+from benchmarks.servers import CannotStart
+
+FACTORS = (0.5, 1.0, 2.0, 5.0, 10.0)
+#: For what is still queued to be worked off, or given up.
+REST_SECONDS = 2.0
+
+
+def overloaded(plan: Plan) -> list[Entry]:
+    """One entry per server; its cell is the peak."""
+    item = ITEMS[plan.item]
+    entries = []
+    for server, decoder in contestants(plan):
+        if server == LOOP:
+            continue
+        print(f"{plan.item}: {label(server, decoder)}", flush=True)
+        try:
+            with serving(server, item, plan.workers, decoder) as started:
+                connections = max(plan.connections)
+                figures(started, connections, WARMUP_SECONDS)
+                peak = figures(started, connections, plan.seconds)
+                overload: dict[str, Outcome] = {}
+                for factor in FACTORS:
+                    rate = factor * peak.rate
+                    overload[f"{factor:g}"] = offer(
+                        started.url, started.request, rate=rate, seconds=plan.seconds
+                    )
+                    time.sleep(REST_SECONDS)
+        except CannotStart as error:
+            entries.append(plan.entry(server, decoder, cannot_start=str(error)))
+        else:
+            cells = {str(connections): peak}
+            entries.append(plan.entry(server, decoder, cells=cells, overload=overload))
+    return entries

@@ -1,0 +1,64 @@
+"""Our side of the comparison, made ready to be published."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from benchmarks.environments import cache, interpreter
+from benchmarks.peers.task import PICTURES, Task
+from benchmarks.servers import EXAMPLES, ROOT
+
+NOOP = EXAMPLES / "noop"
+PHOTO = Path(__file__).parent / "demitasse" / "photo"
+NETWORK = Path(__file__).with_name("resnet.py")
+
+
+def packages(task: Task, folder: Path) -> list[Path]:
+    """The packages of a task, in this folder."""
+    if task.work not in PICTURES:
+        return [_noop(task, folder)]
+    return [_photo(task, seed, folder) for seed in range(task.networks)]
+
+
+def _noop(task: Task, folder: Path) -> Path:
+    package = shutil.copytree(NOOP, folder / "noop")
+    _edit(package, {'max_queue_delay = "0ms"': f'max_queue_delay = "{task.window_ms}ms"'})
+    return package
+
+
+def _photo(task: Task, seed: int, folder: Path) -> Path:
+    package = shutil.copytree(PHOTO, folder / f"photo-{seed}")
+    shutil.copy(NETWORK, package)
+    shutil.copy(weights(seed), package / "resnet.pt")
+    _edit(
+        package,
+        {'name = "photo-0"': f'name = "photo-{seed}"', "workers = 1": f"workers = {task.workers}"},
+    )
+    return package
+
+
+def _edit(package: Path, changes: dict[str, str]) -> None:
+    manifest = package / "model.toml"
+    text = manifest.read_text()
+    for old, new in changes.items():
+        if text.count(old) != 1:
+            raise LookupError(f"{manifest}: expected {old} once")
+        text = text.replace(old, new)
+    manifest.write_text(text)
+
+
+@functools.cache
+def weights(seed: int) -> Path:
+    """The state dict that `resnet.drawn(seed)` has, as a file."""
+    file = cache() / f"resnet-{seed}.pt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        [interpreter(PHOTO / "requirements.txt"), "-m", "benchmarks.peers.resnet", file, str(seed)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    return file

@@ -1,0 +1,71 @@
+"""What was measured, kept between runs: a run replaces what it measures again.
+
+One JSON file in the cache. Tables are written from it, so that a few servers can
+be measured anew without the others; each server's figures say when.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environments import cache
+from benchmarks.openloop import Outcome
+from benchmarks.peers.measure import Figures
+
+
+def default_file() -> Path:
+    return cache() / "peers.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One server in one setting."""
+
+    server: str
+    item: str
+    workers: int
+    decoder: str
+    run: str
+    """When its run began: only figures of one run are compared."""
+    machine: str
+    client: str
+    load_average: float
+    """Of the minute before: the cores may be shared."""
+    rounds: int
+    seconds: float
+    cells: dict[str, Figures] = field(default_factory=dict)
+    """By connections; "0" of an offline loop."""
+    overload: dict[str, Outcome] = field(default_factory=dict)
+    """By multiples of the server's own peak."""
+    start_seconds: float = 0.0
+    idle_cores: float = 0.0
+    memory_mib: float = 0.0
+    cannot_start: str = ""
+
+    def key(self) -> tuple[str, str, int, str]:
+        return self.item, self.server, self.workers, self.decoder
+
+
+def read(file: Path) -> list[Entry]:
+    if not file.exists():
+        return []
+    return [_entry(each) for each in json.loads(file.read_text())]
+
+
+def merge(file: Path, new: list[Entry]) -> list[Entry]:
+    """Write new entries over old ones of the same setting; what the file holds then."""
+    entries = {each.key(): each for each in [*read(file), *new]}
+    found = [entries[key] for key in sorted(entries)]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n")
+    return found
+
+
+def _entry(told: dict[str, Any]) -> Entry:
+    # json writes a named tuple as a list.
+    cells = {count: Figures(*each) for count, each in told["cells"].items()}
+    overload = {factor: Outcome(*each) for factor, each in told["overload"].items()}
+    return Entry(**{**told, "cells": cells, "overload": overload})

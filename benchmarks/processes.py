@@ -1,0 +1,119 @@
+"""A server and all that it starts: what they burn, what they hold, how they end.
+
+The server becomes the reaper of its orphans, so that what it starts as a
+daemon stays in its tree. Linux only. Called by whoever starts servers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_STOP_SECONDS = 20.0
+
+
+class _Process(NamedTuple):
+    pid: int
+    parent: int
+    born: int
+    ticks: int
+    """Its own, and those of its children that were waited for."""
+
+
+class Tree:
+    """One server's processes.
+
+    Args:
+        log: takes what they print.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, log: Path, variables: Mapping[str, str], folder: Path
+    ) -> None:
+        with log.open("wb") as output:
+            self._root = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **variables},
+                cwd=folder,
+                preexec_fn=_reap_and_die_with_us,
+            )
+
+    def is_alive(self) -> bool:
+        return self._root.poll() is None
+
+    def cpu_seconds(self, *, only: Collection[int] | None = None) -> float:
+        """User and system time of all of them, or of these pids, since they began."""
+        counted = [each for each in self._processes() if only is None or each.pid in only]
+        return sum(each.ticks for each in counted) / _TICKS
+
+    def memory_bytes(self) -> int:
+        """Proportional set size: what is shared counts once."""
+        return sum(_pss(each.pid) for each in self._processes())
+
+    def stop(self) -> None:
+        """Ask the server to end, then end whatever is left."""
+        before = self._processes()
+        self._root.send_signal(signal.SIGTERM)
+        try:
+            self._root.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            before = self._processes()
+        alive = {(each.pid, each.born) for each in _all_processes()}
+        for each in before:
+            if (each.pid, each.born) in alive:
+                os.kill(each.pid, signal.SIGKILL)
+        self._root.wait()
+
+    def _processes(self) -> list[_Process]:
+        children: dict[int, list[_Process]] = {}
+        everybody = _all_processes()
+        for each in everybody:
+            children.setdefault(each.parent, []).append(each)
+        found = [each for each in everybody if each.pid == self._root.pid]
+        for each in found:  # grows while it is walked
+            found += children.get(each.pid, [])
+        return found
+
+
+def _reap_and_die_with_us() -> None:
+    libc = ctypes.CDLL(None)
+    libc.prctl(_SET_CHILD_SUBREAPER, 1)
+    libc.prctl(_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _all_processes() -> list[_Process]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it has gone meanwhile
+                continue
+            ticks = sum(map(int, fields[11:15]))
+            found.append(_Process(int(entry.name), int(fields[1]), int(fields[19]), ticks))
+    return found
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

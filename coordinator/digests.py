@@ -1,0 +1,32 @@
+"""An input's digest: what makes two inputs the same.
+
+Collision-resistant, since whoever can make two inputs with one digest can have
+others given the answer to his own. BLAKE3, by measurement: on 2026-11-21 (Xeon
+with SHA-NI and AVX-512, one thread) 150 KB took 20 µs, SHA-256 79 and BLAKE2b
+146; 4 MB took 0.6 ms, 2.1 and 3.9. All three let go of the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from blake3 import blake3
+
+from wire.tensor import Buffer
+
+DIGEST_BYTES = 32
+#: Above this a thread does it. The loop is then held for less than a millisecond wherever
+#: BLAKE3 makes 1 GB/s; handing over to a thread takes some 0.1 ms.
+MOST_ON_THE_LOOP_BYTES = 1024 * 1024
+
+
+def digest_now(data: Buffer) -> bytes:
+    """The digest of these bytes."""
+    return blake3(data).digest()
+
+
+async def digest_of(data: Buffer) -> bytes:
+    """The digest of these bytes; where there are few, without giving up the turn of the loop."""
+    if len(data) <= MOST_ON_THE_LOOP_BYTES:
+        return digest_now(data)
+    return await asyncio.to_thread(digest_now, data)

@@ -1,0 +1,182 @@
+"""What a plain request is about, from its place to its outcome.
+
+`express` talks with the caller and runs one errand at a time; an errand knows
+neither sockets nor HTTP. Its places are taken before the body is received,
+`ask` sets it to work, `close` gives back what is left and calls off what is
+under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from typing import Any, Protocol
+
+from coordinator.analysis import Analysis
+from coordinator.decoder import DECODER
+from coordinator.errors import DemitasseError, Internal
+from coordinator.http import payloads
+from coordinator.merge import Outcome
+from coordinator.metrics import count_answer
+from coordinator.seats import Seats
+from model_registry.snapshot import Version
+from wire.tensor import Buffer
+
+_log = logging.getLogger(__name__)
+
+Settle = Callable[[Outcome], None]
+
+
+class Errand(Protocol):
+    """One request's work. Closed once, however it ends."""
+
+    version: Version
+    """Which is asked."""
+
+    def memory(self, size_bytes: int) -> memoryview:
+        """Where a body may be received that is still to come; takes the places it will need.
+
+        Raises:
+            Overloaded: there is none.
+        """
+
+    def ask(self, body: Buffer, deadline: float, settle: Settle) -> None:
+        """Sets it to work.
+
+        Args:
+            deadline: on the monotonic clock.
+            settle: called once with the outcome, later than this returns, unless the
+                errand is closed before.
+
+        Raises:
+            DemitasseError: there is nothing to wait for.
+        """
+
+    def close(self) -> None: ...
+
+
+def errand(analysis: Analysis, version: Version, media_type: str) -> Errand:
+    """What a body of this type asks of this version. Raises Overloaded."""
+    if media_type.startswith("image/"):
+        of_photo = partial(_of_photo, analysis, version)
+        return Awaited(version, partial(analysis.admit_photo, version), DECODER, of_photo)
+    if analysis.remembers(version):
+        of_example = partial(_of_example, analysis, version, media_type)
+        return Awaited(version, partial(analysis.admit_example, version), version.model, of_example)
+    return Direct(analysis, version, media_type)
+
+
+async def _of_photo(
+    analysis: Analysis, version: Version, seats: Seats, body: Buffer, deadline: float
+) -> Outcome:
+    return await analysis.infer_photo(seats, version, body, deadline)
+
+
+async def _of_example(
+    analysis: Analysis,
+    version: Version,
+    media_type: str,
+    seats: Seats,
+    body: Buffer,
+    deadline: float,
+) -> Outcome:
+    example = payloads.parse_example(body, media_type, version.manifest.inputs)
+    return await analysis.infer(seats, version, example, deadline)
+
+
+class Direct:
+    """An example of a model's own inputs, sent and answered by calls alone."""
+
+    def __init__(self, analysis: Analysis, version: Version, media_type: str) -> None:
+        self.version = version
+        self._media_type = media_type
+        self._ticket = analysis.reserve(version)
+        self._settle: Settle
+
+    def memory(self, size_bytes: int) -> memoryview:
+        return self._ticket.memory(size_bytes)
+
+    def ask(self, body: Buffer, deadline: float, settle: Settle) -> None:
+        example = payloads.parse_example(body, self._media_type, self.version.manifest.inputs)
+        self._settle = settle
+        try:
+            self._ticket.send(example.inputs, example.parameters, deadline, self._answered)
+        except DemitasseError as error:
+            self._count(error.code)
+            raise
+
+    def _answered(self, outcome: Outcome) -> None:
+        self._count(outcome.code if isinstance(outcome, DemitasseError) else "ok")
+        self._settle(outcome)
+
+    def _count(self, code: str) -> None:
+        count_answer(self.version.model, self.version.version, code)
+
+    def close(self) -> None:
+        self._ticket.close()
+
+
+class Awaited:
+    """A photo, or an example that may be remembered: it may have to wait for what others
+    are having computed, in a task.
+
+    A body that came with its head takes its places when the task begins, and has given
+    back what it does not need before the next one's begins: of many equal ones at once,
+    the first is computed and the others need no place.
+    """
+
+    def __init__(
+        self,
+        version: Version,
+        admit: Callable[[], AbstractContextManager[Seats]],
+        first: str,
+        work: Callable[[Seats, Buffer, float], Coroutine[Any, Any, Outcome]],
+    ) -> None:
+        """
+        Args:
+            first: the place whose host is the first to see the body.
+        """
+        self.version = version
+        self._admit = admit
+        self._first = first
+        self._work = work
+        self._places = ExitStack()
+        self._seats: Seats | None = None
+        self._task: asyncio.Task[Outcome] | None = None
+
+    def memory(self, size_bytes: int) -> memoryview:
+        return self._seated().memory(self._first, size_bytes)
+
+    def ask(self, body: Buffer, deadline: float, settle: Settle) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._outcome(body, deadline))
+        self._task.add_done_callback(partial(_told, settle))
+
+    async def _outcome(self, body: Buffer, deadline: float) -> Outcome:
+        return await self._work(self._seated(), body, deadline)
+
+    def _seated(self) -> Seats:
+        if self._seats is None:
+            self._seats = self._places.enter_context(self._admit())
+        return self._seats
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._places.close()
+
+
+def _told(settle: Settle, task: asyncio.Task[Outcome]) -> None:
+    """Passes the task's outcome on; a fault of ours is logged in full, and shown to nobody."""
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is None:
+        settle(task.result())
+    elif isinstance(error, DemitasseError):
+        settle(error)
+    else:
+        _log.error("an errand failed", exc_info=error)
+        settle(Internal())

@@ -1,0 +1,117 @@
+"""The plainest request there is, recognised by its head: one model, one body of known length.
+
+No parser of HTTP, and not its judge: a head that is anything else, odd or
+merely rare, is None here, and aiohttp reads it. What is taken has one line each
+of known names, every byte of it printable ASCII, so that nobody in front of us
+can have read it differently. Clients send the same head over and over: those
+seen lately are not looked at twice.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+#: A head starts like this, or it is not plain.
+START = b"POST /models/"
+END = b"\r\n\r\n"
+#: Longer ones are left to aiohttp, which has a limit of its own.
+MAX_BYTES = 4096
+_REMEMBERED = 1024
+
+_REQUEST = re.compile(
+    rb"POST /models/([a-z][a-z0-9-]{0,62})"
+    rb"(?:/versions/([a-z0-9][a-z0-9.-]{0,62}))?/infer HTTP/1\.1"
+)
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}):[ \t]*((?:[!-~]+(?: [!-~]+)*)?)[ \t]*")
+_LENGTH = re.compile(r"[1-9][0-9]{0,9}")
+#: With one of these the body or the connection is no longer plain.
+_FOR_AIOHTTP = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "expect",
+        "proxy-connection",  # which llhttp takes for `connection`
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+class PlainHead(NamedTuple):
+    """What a plain request's head says."""
+
+    model: str
+    version: str | None
+    """A number, the beginning of one, or an alias; None: the default."""
+    length: int
+    """Of the body, at least 1."""
+    media_type: str
+    """In lower case, without parameters."""
+    accept: str | None
+    timeout: str | None
+    """As it was written; unchecked."""
+    request_id: str | None
+
+
+class PlainHeads:
+    """Reads heads, and remembers what the last ones said."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, PlainHead | None] = {}
+
+    def read(self, head: bytes) -> PlainHead | None:
+        """What the head says; None where it is for aiohttp.
+
+        Args:
+            head: through the empty line that ends it.
+        """
+        try:
+            return self._seen[head]
+        except KeyError:
+            if len(self._seen) >= _REMEMBERED:
+                self._seen.clear()
+            plain = self._seen[head] = _read(head)
+            return plain
+
+
+def _read(head: bytes) -> PlainHead | None:
+    if len(head) > MAX_BYTES:
+        return None
+    request, *lines = head[: -len(END)].split(b"\r\n")
+    asked = _REQUEST.fullmatch(request)
+    fields = _fields(lines)
+    if asked is None or fields is None or _FOR_AIOHTTP & fields.keys() or "host" not in fields:
+        return None
+    length = fields.get("content-length", "")
+    if not _LENGTH.fullmatch(length):
+        return None
+    return PlainHead(
+        asked[1].decode(),
+        asked[2].decode() if asked[2] is not None else None,
+        int(length),
+        fields.get("content-type", "").partition(";")[0].strip().lower(),
+        fields.get("accept"),
+        fields.get("demitasse-timeout"),
+        fields.get("x-request-id"),
+    )
+
+
+def _fields(lines: list[bytes]) -> dict[str, str] | None:
+    """The header fields by lower-case name; None where one is odd or comes twice.
+
+    `Connection: keep-alive` asks for what is done anyhow and is left out.
+    """
+    fields: dict[str, str] = {}
+    for line in lines:
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            return None
+        name, value = match[1].decode().lower(), match[2].decode()
+        if name in fields:
+            return None
+        if name != "connection" or value.lower() != "keep-alive":
+            fields[name] = value
+    return fields

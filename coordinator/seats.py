@@ -1,0 +1,58 @@
+"""The places that one request has taken, and has not used yet."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from coordinator.errors import DemitasseError
+from coordinator.fleet import Fleet, Ticket
+
+
+class Seats:
+    """One request's places, by name in the answer; the image tier's is `DECODER`.
+
+    Each is held until a flight takes it over or it is given back. A context manager.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._held: dict[str, Ticket] = {}
+
+    def reserve(self, name: str, model: str, version: str) -> DemitasseError | None:
+        """Takes a place unless there is one already; why there is none."""
+        if name in self._held:
+            return None
+        try:
+            self._held[name] = self._fleet.reserve(model, version)
+        except DemitasseError as error:
+            return error
+        return None
+
+    def memory(self, name: str, size_bytes: int) -> memoryview:
+        """Where the one input of this place may be received: in sight of its host, if possible.
+
+        Raises:
+            NotServing: its replica is gone.
+        """
+        return self._held[name].memory(size_bytes)
+
+    def take_over(self, name: str, model: str, version: str) -> Ticket:
+        """The place, to be given back by whoever calls; another one where it is gone by now.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        ticket = self._held.pop(name, None)
+        return self._fleet.reserve(model, version) if ticket is None else ticket
+
+    def give_back(self, name: str) -> None:
+        ticket = self._held.pop(name, None)
+        if ticket is not None:
+            ticket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for name in list(self._held):
+            self.give_back(name)

@@ -1,0 +1,126 @@
+"""One template for each environment in use: a process whose forks are workers.
+
+Minions of one environment share it, whatever package they serve. It costs what
+its framework takes, and most of that is shared with the workers that come from
+it. It goes when no minion of its environment is left. A deployment without a
+template for somebody lacks nothing: workers are then started plainly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from deploy.child import Child
+from deploy.status import ProcessInfo
+from minion.host.environment import worker_environment
+from minion.host.restarts import describe_ending
+from wire.forks import UNFIT_STATUS
+
+_UNFIT = describe_ending(UNFIT_STATUS)
+
+
+class TemplateKey(NamedTuple):
+    """What workers must have in common to come from one template."""
+
+    python: str
+    modules: tuple[str, ...]
+
+
+class Site(Protocol):
+    """What templates need of the deployment that they are part of."""
+
+    def changed(self) -> None:
+        """What is known of one is not what it was."""
+
+    def socket_path(self, name: str) -> Path: ...
+
+    def log_path(self, id: str) -> Path: ...
+
+
+class Templates:
+    """Those of this machine, at most so many."""
+
+    def __init__(self, site: Site, limit: int) -> None:
+        self._site = site
+        self._limit = limit
+        self._templates: dict[TemplateKey, _Template] = {}
+
+    def socket(self, key: TemplateKey) -> str | None:
+        """Where to ask for a worker; None where there is no room for another template.
+
+        Whoever asks at once waits for its imports, which began with this call.
+        """
+        if key not in self._templates:
+            if len(self._templates) >= self._limit:
+                return None
+            self._templates[key] = _Template(self._site, key)
+            self._site.changed()
+        return str(self._templates[key].socket)
+
+    async def keep(self, keys: Collection[TemplateKey | None]) -> None:
+        """Ends all others; the workers that came from them live on."""
+        gone = [key for key in self._templates if key not in keys]
+        await asyncio.gather(*(self._templates.pop(key).stop() for key in gone))
+        if gone:
+            self._site.changed()
+
+    def kill(self) -> None:
+        for template in self._templates.values():
+            template.kill()
+
+    def processes(self) -> list[ProcessInfo]:
+        return [template.info() for template in self._templates.values()]
+
+
+class _Template:
+    """One, kept running unless it says that it cannot be one."""
+
+    def __init__(self, site: Site, key: TemplateKey) -> None:
+        name = hashlib.sha256(repr(key).encode()).hexdigest()[:8]
+        # One that goes unlinks its socket, perhaps when the next one listens already.
+        self.socket = site.socket_path(f"template-{name}-{time.monotonic_ns()}")
+        self._modules = key.modules
+        self._state, self._detail = "starting", ""
+        self._changed: Callable[[], None] = site.changed
+        self._child = Child(
+            lambda starts: [
+                *(key.python, "-I", "-u", "-m", "minion.worker.template"),
+                *("--socket", str(self.socket), "--parent-pid", str(os.getpid())),
+                *key.modules,
+            ],
+            log=site.log_path(f"template-{name}"),
+            environment=worker_environment(os.environ, threads=1),
+            on_start=lambda starts, pid: self._set("running"),
+            on_end=self._on_end,
+        )
+        self._keeping = asyncio.create_task(self._child.keep())
+
+    async def stop(self) -> None:
+        self.kill()
+        await asyncio.wait([self._keeping])
+        self.socket.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        self._child.kill()  # it has nothing to finish
+
+    def info(self) -> ProcessInfo:
+        imported = ", ".join(self._modules)
+        detail = f"{imported}: {self._detail}" if self._detail else imported
+        return ProcessInfo("template", None, None, self._child.pid, None, self._state, detail)
+
+    def _on_end(self, ending: str) -> None:
+        if ending == _UNFIT:
+            self._child.kill()
+            self._set("failed", "workers are started plainly; its log says why")
+        else:
+            self._set("restarting", ending)
+
+    def _set(self, state: str, detail: str = "") -> None:
+        self._state, self._detail = state, detail
+        self._changed()

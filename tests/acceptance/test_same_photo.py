@@ -1,0 +1,101 @@
+"""The same photo from many at once, on the whole platform: computed once, answered to all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.acceptance.platform import EXAMPLES, Platform, running
+
+CALLERS = 50
+QUEUE_LIMIT = 10
+#: Small enough to come in one piece with the head: whoever still uploads holds a place.
+PHOTO = EXAMPLES / "photos" / "scene.png"
+
+MANIFEST = f"""
+name = "colour"
+version = "1.0.0"
+entry = "colour:Colour"
+analyze = true
+[input.image]
+dtype = "uint8"
+shape = [8, 8, 3]
+resize = "stretch"
+[output.colour]
+type = "array"
+[admission]
+queue_limit = {QUEUE_LIMIT}
+[quality]
+metric = "accuracy"
+value = 1.0
+data = "a mean is a mean"
+"""
+MODEL = """
+from minion.model import Model
+
+class Colour(Model):
+    def load(self, context):
+        pass
+
+    def predict(self, batch):
+        return [{"colour": image.mean((0, 1)).tolist()} for image in batch["image"]]
+"""
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    package = tmp_path_factory.mktemp("packages") / "colour"
+    package.mkdir()
+    (package / "model.toml").write_text(MANIFEST)
+    (package / "colour.py").write_text(MODEL)
+    with running(tmp_path_factory.mktemp("same-photo"), [package]) as platform:
+        yield platform
+
+
+def computed(platform: Platform) -> dict[str, float]:
+    """How often the image tier and the model have answered."""
+    text = httpx.get(f"{platform.url}/metrics").text
+    return {
+        sample.labels["model"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "demitasse_answers_total"
+    }
+
+
+async def answers_to(platform: Platform, photo: bytes) -> list[dict[str, Any]]:
+    """What each of the callers is told, all of whom are connected before the first one sends."""
+    place = urlsplit(platform.url)
+    request = (
+        f"POST /analyze HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: image/png\r\n"
+        f"Content-Length: {len(photo)}\r\n\r\n"
+    ).encode() + photo
+    callers = [await asyncio.open_connection(place.hostname, place.port) for _ in range(CALLERS)]
+    for _, writer in callers:
+        writer.write(request)
+    answers = []
+    for reader, writer in callers:
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 "), body
+        answers.append(msgspec.json.decode(body))
+        writer.close()
+    return answers
+
+
+async def test_fifty_identical_photos_at_once_are_one_decode_one_execution_and_fifty_answers(
+    platform: Platform,
+) -> None:
+    answers = await answers_to(platform, PHOTO.read_bytes())
+
+    entries = [answer["images"][0]["models"]["colour"] for answer in answers]
+    assert len(entries) == CALLERS
+    assert all(entry["output"] == entries[0]["output"] for entry in entries)
+    assert sum(not {"shared", "cached"} & entry.keys() for entry in entries) == 1
+    assert computed(platform) == {"decoder": 1, "colour": 1}

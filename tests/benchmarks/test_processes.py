@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.processes import Tree
+
+#: Burns half a second of CPU in a daemon whose parent has gone, says its pid, and stays.
+DAEMON = """
+import os, sys, time
+from pathlib import Path
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() > 0:
+        os._exit(0)
+    while time.process_time() < 0.5:
+        pass
+    Path("new").write_text(str(os.getpid()))
+    os.rename("new", "pid")
+    time.sleep(600)
+os.wait()
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Tree]:
+    """A tree whose daemon has done its work."""
+    command = [sys.executable, "-c", DAEMON]
+    tree = Tree(command, log=tmp_path / "log", variables={}, folder=tmp_path)
+    while not (tmp_path / "pid").exists():
+        assert tree.is_alive(), (tmp_path / "log").read_text()
+    yield tree
+    tree.stop()
+
+
+def test_a_daemon_counts_among_its_servers_processes(daemon: Tree) -> None:
+    assert daemon.cpu_seconds() >= 0.5
+    assert daemon.memory_bytes() > 0
+
+
+@pytest.mark.timeout(30)
+def test_a_daemon_ends_with_its_server(daemon: Tree, tmp_path: Path) -> None:
+    pid = int((tmp_path / "pid").read_text())
+
+    daemon.stop()
+
+    while is_running(pid):  # it has been killed; the kernel takes its time
+        os.sched_yield()
+
+
+def is_running(pid: int) -> bool:
+    """Nor is a process that nobody has waited for yet."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,133 @@
+"""Which templates there are, and which no more. Real processes; Python itself is the framework."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deploy.status import ProcessInfo
+from deploy.templates import TemplateKey, Templates
+from tests.minion.service import DEADLINE_SECONDS, alive, eventually
+
+ONE = TemplateKey(sys.executable, ("colorsys",))
+OTHER = TemplateKey(sys.executable, ("fractions",))
+UNFIT = TemplateKey(sys.executable, ("nowhere_to_be_found",))
+
+
+class Site:
+    """Where the templates of a test keep their sockets and logs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bell = asyncio.Event()
+
+    def changed(self) -> None:
+        self._bell.set()
+
+    def socket_path(self, name: str) -> Path:
+        return self._folder / f"{name}.sock"
+
+    def log_path(self, id: str) -> Path:
+        return self._folder / f"{id}.log"
+
+    def logs(self) -> str:
+        return "".join(log.read_text() for log in self._folder.glob("*.log"))
+
+    async def until(self, templates: Templates, *states: str) -> list[ProcessInfo]:
+        """Waits until the templates have these states."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while [each.state for each in templates.processes()] != list(states):
+                self._bell.clear()
+                await self._bell.wait()
+        return templates.processes()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@pytest.fixture
+async def templates(site: Site) -> AsyncIterator[Templates]:
+    templates = Templates(site, limit=2)
+    yield templates
+    await templates.keep([])
+
+
+def listens(path: str | None) -> bool:
+    assert path is not None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        return probe.connect_ex(path) == 0  # refused, or there is no such path
+
+
+async def test_one_serves_all_who_ask_for_the_same(site: Site, templates: Templates) -> None:
+    first, second = templates.socket(ONE), templates.socket(ONE)
+
+    [told] = await site.until(templates, "running")
+
+    assert first == second
+    await eventually(lambda: listens(first), "the template listens")
+    assert (told.role, told.detail) == ("template", "colorsys")
+    assert told.pid is not None
+    assert alive(told.pid)
+
+
+async def test_what_nobody_needs_any_more_goes_and_the_rest_stays(
+    site: Site, templates: Templates
+) -> None:
+    kept, gone = templates.socket(ONE), templates.socket(OTHER)
+    before = await site.until(templates, "running", "running")
+    await eventually(lambda: listens(kept) and listens(gone), "both listen")
+
+    await templates.keep({ONE, None})
+
+    assert [each.pid for each in templates.processes()] == [before[0].pid]
+    assert listens(kept)
+    assert not listens(gone)
+    assert before[1].pid is not None
+    assert not alive(before[1].pid)
+
+
+async def test_past_the_limit_there_is_none_until_another_has_gone(templates: Templates) -> None:
+    templates.socket(ONE)
+    templates.socket(OTHER)
+
+    assert templates.socket(UNFIT) is None
+    await templates.keep({ONE})
+    assert templates.socket(UNFIT) is not None
+
+
+async def test_one_that_is_killed_is_started_again_at_its_place(
+    site: Site, templates: Templates
+) -> None:
+    path = templates.socket(ONE)
+    [first] = await site.until(templates, "running")
+    await eventually(lambda: listens(path), "it listens")
+
+    assert first.pid is not None
+    os.kill(first.pid, signal.SIGKILL)
+    await site.until(templates, "restarting")
+    [second] = await site.until(templates, "running")
+
+    await eventually(lambda: listens(path), "its successor listens")
+    assert second.pid != first.pid
+
+
+async def test_one_that_can_never_be_one_is_not_tried_again(
+    site: Site, templates: Templates
+) -> None:
+    path = templates.socket(UNFIT)
+
+    [told] = await site.until(templates, "failed")
+
+    assert told.pid is None
+    assert "nowhere_to_be_found" in told.detail
+    assert not listens(path)
+    assert site.logs().count("No module named 'nowhere_to_be_found'") == 1
