@@ -218,9 +218,12 @@ class Ticket:
         answered = asyncio.get_running_loop().create_future()
         self.send(inputs, parameters, deadline, settling(answered))
         outcome = await answered
-        if isinstance(outcome, DemitasseError):
-            raise outcome
-        return outcome
+        try:
+            if isinstance(outcome, DemitasseError):
+                raise outcome
+            return outcome
+        finally:  # an error leads to this frame, and this frame to the example's memory
+            del answered, outcome
 
     def _answered(self, outcome: Result | DemitasseError) -> None:
         assert self._settle is not None
@@ -240,6 +243,7 @@ class Ticket:
         replica, self._replica = self._replica, None
         if replica is None:
             return
+        self._settle = None  # an error that it was told leads back here, and to the memory
         if self._link is not None:
             self._link.cancel(self._id)
         replica.give_back()

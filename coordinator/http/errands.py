@@ -163,8 +163,9 @@ class Awaited:
         return self._seats
 
     def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None  # its error leads back here, and to the body's memory
+        if task is not None:
+            task.cancel()
         self._places.close()
 
 
