@@ -125,8 +125,11 @@ def _is_ready(url: str) -> bool:
 
 def machine() -> str:
     """One line: what was measured on, and when."""
-    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    told = Path("/proc/cpuinfo").read_text()
+    found = re.search(r"model name\s*: (.*)", told)
     processor = found[1] if found else platform.machine()
+    if not re.search(r"\b(avx512|amx)_bf16\b", told):
+        processor += ", no bfloat16"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{os.cpu_count()} cores ({processor}), {memory:.0f} GiB, "
