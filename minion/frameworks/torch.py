@@ -16,13 +16,12 @@ import numpy as np
 
 from minion.frameworks.arrays import only_input, per_example
 from minion.frameworks.imports import cuda_index, framework
+from minion.frameworks.torch_cuda import Gpu
+from minion.frameworks.torch_precision import InPrecision
 from minion.frameworks.warmups import compiled_sizes, recorded_sizes
 from minion.model import Answer, Batch, InvalidInput, LoadContext, Model
 
 torch = framework("torch", requirement="torch==2.13.0")
-
-from minion.frameworks.torch_cuda import Gpu  # noqa: E402
-from minion.frameworks.torch_precision import InPrecision  # noqa: E402
 
 
 class Processor:
