@@ -15,6 +15,7 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,11 +82,13 @@ def spec(case: Case) -> ServiceSpec:
 class Askers:
     """A closed loop: so many in flight, each asks again in the turn after its answer."""
 
-    def __init__(self, lane: Lane, count: int, case: Case) -> None:
+    def __init__(
+        self, lane: Lane, count: int, inputs: Mapping[str, Tensor], think_seconds: float = 0.0
+    ) -> None:
         self._lane = lane
         self._count = count
-        self._inputs = {"x": Tensor.from_array(np.zeros(case.length, np.float32))}
-        self._think_seconds = case.think_ms / 1000
+        self._inputs = inputs
+        self._think_seconds = think_seconds
         self._free = 0
         self._stopped = False
         self._over = asyncio.Event()
@@ -137,7 +140,8 @@ def cpu_seconds(pid: int | None) -> float:
 async def measure(lane: Lane, askers: int, case: Case, seconds: float) -> dict[str, float]:
     pids = [worker.pid for worker in lane.keeper.workers]
     here, there = time.process_time(), sum(map(cpu_seconds, pids))
-    loop = Askers(lane, askers, case)
+    inputs = {"x": Tensor.from_array(np.zeros(case.length, np.float32))}
+    loop = Askers(lane, askers, inputs, case.think_ms / 1000)
     started = time.perf_counter()
     await loop.ask_for(seconds)
     count = len(loop.latencies)

@@ -46,9 +46,11 @@ def model_service(
         settings_revision=settings.revision,
         workers=manifest.resources.workers,
         threads=manifest.resources.threads,
+        device=manifest.resources.device,
         load_timeout_seconds=manifest.resources.load_timeout,
         predict_timeout_seconds=manifest.resources.predict_timeout,
         options=dict(manifest.options),
+        torch=manifest.torch,
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any, Dict, Iterator, Mapping, NamedTuple, Sequence, Union
 
 import numpy as np
 
+from wire.torch_options import TorchOptions
+
 #: What a model says of one example: a mapping of JSON values (str, int, finite
 #: float, bool, None, list, dict); numpy arrays and numbers may stand anywhere in it.
 Answer = Mapping[str, Any]
@@ -45,6 +47,8 @@ class LoadContext(NamedTuple):
     max_batch_size: int
     options: Mapping[str, Any]
     """The `[options]` of model.toml; mostly empty."""
+    torch: TorchOptions = TorchOptions()
+    """The `[torch]` of model.toml; `TorchModel` does what it says."""
 
     def path(self, relative: str) -> Path:
         """A file of the package, such as `weights/tagger.pt`."""

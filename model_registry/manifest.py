@@ -36,6 +36,7 @@ from model_registry.settings import (
     Settings,
 )
 from wire.tensor import TensorSpec
+from wire.torch_options import COMPILE_MODES, PRECISIONS, TorchOptions
 
 __all__ = ["Manifest", "ManifestError", "load_manifest", "parse_manifest", "version_key"]
 
@@ -50,7 +51,7 @@ RESIZES = ("stretch", "crop", "pad")
 
 _TOP_KEYS = (
     *("name", "version", "entry", "description", "analyze", "environment", "input", "output"),
-    *("batching", "admission", "resources", "options", "quality", "release"),
+    *("batching", "admission", "resources", "options", "torch", "quality", "release"),
 )
 _NUMBER = r"(0|[1-9]\d{0,8})"
 _VERSION = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}"
@@ -86,6 +87,8 @@ class Resources:
     workers: int
     threads: int
     """Per worker."""
+    device: str
+    """`cpu`, `cuda` or `cuda:N`; shared by the workers."""
     load_timeout: float
     predict_timeout: float
 
@@ -125,6 +128,7 @@ class Manifest:
     resources: Resources
     options: Mapping[str, Option]
     """What `load` finds in `context.options`: the author's own knobs."""
+    torch: TorchOptions
     quality: Quality | None
     release_notes: str
 
@@ -234,6 +238,7 @@ def _manifest(top: Table) -> Manifest:
         max_queue_delay=batching.seconds("max_queue_delay", MAX_QUEUE_DELAY_RANGE, "0ms"),
         resources=_read_resources(top),
         options=MappingProxyType(_read_options(top)),
+        torch=_read_torch(top),
         quality=_read_quality(top),
         release_notes=top.table("release", ("notes",)).text("notes", ""),
     )
@@ -308,10 +313,15 @@ def _read_outputs(top: Table) -> dict[str, Schema]:
 
 
 def _read_resources(top: Table) -> Resources:
-    table = top.table("resources", ("workers", "threads", "load_timeout", "predict_timeout"))
+    table = top.table(
+        "resources", ("workers", "threads", "device", "load_timeout", "predict_timeout")
+    )
     return Resources(
         workers=table.integer("workers", _WORKERS_RANGE, 1),
         threads=table.integer("threads", _THREADS_RANGE, 1),
+        device=table.text(
+            "device", "cpu", pattern=r"cpu|cuda(:\d{1,3})?", expected="cpu, cuda or cuda:N"
+        ),
         load_timeout=table.seconds("load_timeout", _LOAD_TIMEOUT_RANGE, "120s"),
         predict_timeout=table.seconds("predict_timeout", _PREDICT_TIMEOUT_RANGE, "30s"),
     )
@@ -326,6 +336,18 @@ def _read_options(top: Table) -> dict[str, Option]:
             table = Table(top.file, "options", options, options)
             raise table.refusal(name, "a string, a number, true or false")
     return options
+
+
+def _read_torch(top: Table) -> TorchOptions:
+    table = top.table("torch", ("precision", "compile"))
+    choices = {"precision": PRECISIONS, "compile": COMPILE_MODES}
+    return TorchOptions(
+        **{
+            key: table.choice(key, accepted)
+            for key, accepted in choices.items()
+            if table.value(key) is not None
+        }
+    )
 
 
 def _read_quality(top: Table) -> Quality | None:

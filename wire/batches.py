@@ -13,6 +13,7 @@ from wire.errors import WireError
 from wire.frames import Frame, encode_frame
 from wire.heads import Kind, count, is_int, listed, mapped, pack, pair, seconds, text, unpack
 from wire.tensor import Buffer, byte_size
+from wire.torch_options import TorchOptions
 
 
 class TensorRef(NamedTuple):
@@ -35,9 +36,14 @@ class Load(NamedTuple):
     options: Mapping[str, Any]
     inputs: Mapping[str, Tuple[str, Tuple[int, ...]]]
     arena_bytes: int
+    torch: TorchOptions = TorchOptions()
 
     def encode(self) -> List[Buffer]:
-        return encode_frame(Kind.LOAD, 0, pack(self._asdict()))
+        head = self._asdict()
+        del head["torch"]
+        if self.torch != TorchOptions():
+            head["torch"] = {name: value for name, value in vars(self.torch).items() if value}
+        return encode_frame(Kind.LOAD, 0, pack(head))
 
     @classmethod
     def decode(cls, frame: Frame) -> Load:
@@ -51,6 +57,7 @@ class Load(NamedTuple):
             mapped(head, "options"),
             {str(name): pair(item) for name, item in mapped(head, "inputs").items()},
             count(head, "arena_bytes"),
+            _torch_options(mapped(head, "torch") if "torch" in head else {}),
         )
 
 
@@ -198,3 +205,10 @@ def _answer_entry(item: Any) -> Union[PackedAnswer, Invalid]:
         if isinstance(code, str) and isinstance(detail, str) and isinstance(invalid_input, bool):
             return Invalid(code, detail, invalid_input)
     raise WireError("an answer is neither [packed, tensors] nor [code, detail, invalid_input]")
+
+
+def _torch_options(item: Mapping[Any, Any]) -> TorchOptions:
+    try:
+        return TorchOptions(item.get("precision"), item.get("compile"))
+    except ValueError as error:
+        raise WireError(str(error)) from error

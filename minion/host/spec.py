@@ -13,6 +13,7 @@ import msgspec
 
 from wire.messages import Tuning
 from wire.tensor import TensorSpec
+from wire.torch_options import TorchOptions
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
@@ -47,6 +48,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     load_timeout_seconds: Seconds = 120.0
     predict_timeout_seconds: Seconds = 30.0
     options: dict[str, Any] = {}
+    torch: TorchOptions = TorchOptions()
 
     @property
     def tuning(self) -> Tuning:

@@ -138,6 +138,7 @@ class Worker(asyncio.Protocol):
             options=spec.options,
             inputs={name: (each.dtype, each.shape) for name, each in spec.inputs.items()},
             arena_bytes=self._arena.size_bytes,
+            torch=spec.torch,
         )
 
     @property

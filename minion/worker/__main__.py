@@ -69,7 +69,8 @@ def _load(load: Load, arena: int, connection: socket.socket) -> Union[Session, N
         model = find_model(Path(load.directory), load.entry)()
         model.load(
             LoadContext(
-                Path(load.directory), load.device, load.threads, load.max_batch_size, load.options
+                *(Path(load.directory), load.device, load.threads, load.max_batch_size),
+                *(load.options, load.torch),
             )
         )
         _give_back_what_loading_left()

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from coordinator.config import Settings
-from deploy.services import decoder_service, template_key
+from coordinator import config
+from deploy.services import decoder_service, model_service, template_key
 from deploy.templates import TemplateKey
+from minion.host.spec import read_spec, write_spec
 from model_registry.manifest import load_manifest
-from model_registry.snapshot import Version
+from model_registry.settings import Settings
+from model_registry.snapshot import ModelEntry, Version
+from wire.torch_options import TorchOptions
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -34,13 +38,13 @@ def one_core() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_core")
 def test_there_is_a_decoder_for_each_core_that_we_may_run_on(tmp_path: Path):
-    spec = decoder_service(Settings(home=tmp_path), replica="decoder-0")
+    spec = decoder_service(config.Settings(home=tmp_path), replica="decoder-0")
 
     assert spec.workers == 1
 
 
 def test_the_setting_says_how_many_decoders_there_are(tmp_path: Path):
-    spec = decoder_service(Settings(home=tmp_path, decoder_workers=3), replica="decoder-0")
+    spec = decoder_service(config.Settings(home=tmp_path, decoder_workers=3), replica="decoder-0")
 
     assert spec.workers == 3
 
@@ -65,3 +69,35 @@ def test_workers_with_several_threads_are_started_plainly(tmp_path: Path):
 
     assert version.manifest.resources.threads == 2
     assert template_key(version, python="/envs/1/bin/python") is None
+
+
+def test_a_host_is_told_the_device_and_the_options_of_torch(tmp_path: Path):
+    package = tmp_path / "tagger"
+    shutil.copytree(EXAMPLES / "tagger", package)
+    manifest = package / "model.toml"
+    text = manifest.read_text().replace("threads = 1", 'threads = 1\ndevice = "cuda:1"')
+    manifest.write_text(f'{text}\n[torch]\nprecision = "bfloat16"\ncompile = "default"\n')
+    version = published(package)
+
+    spec = model_service(
+        ModelEntry(version.model, {version.version: version}, {}, Settings()),
+        version,
+        replica="tagger-0",
+        python="/envs/1/bin/python",
+        template=None,
+    )
+    write_spec(spec, tmp_path / "spec.json")
+
+    assert spec.device == "cuda:1"
+    assert read_spec(tmp_path / "spec.json").torch == TorchOptions("bfloat16", "default")
+
+
+def test_a_spec_with_an_unknown_precision_is_refused_with_its_name(tmp_path: Path):
+    spec = decoder_service(config.Settings(home=tmp_path), replica="decoder-0")
+    write_spec(spec, tmp_path / "spec.json")
+    text = (tmp_path / "spec.json").read_text()
+    assert '"precision": null' in text
+    (tmp_path / "spec.json").write_text(text.replace('"precision": null', '"precision": "half"'))
+
+    with pytest.raises(msgspec.ValidationError, match=r"torch\.precision is 'half'"):
+        read_spec(tmp_path / "spec.json")

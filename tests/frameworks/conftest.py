@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,33 @@ Answers = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Answers]:
-    """serve("tagger", image=array): what the package answers under its own interpreter."""
-    home = tmp_path_factory.mktemp("home")
-    store = EnvironmentStore(home / "envs")
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """interpreter("tagger"): the Python of the package's own environment."""
+    store = EnvironmentStore(tmp_path_factory.mktemp("home") / "envs")
 
-    def serve(name: str, **inputs: np.ndarray) -> Answers:
+    def interpreter(name: str) -> Path:
         package = EXAMPLES / name
         manifest = load_manifest(package)
         spec = resolve(manifest.environment.python, manifest.requirements_text(package))
-        python = store.ensure(spec, progress=print).python
+        return store.ensure(spec, progress=print).python
+
+    return interpreter
+
+
+@pytest.fixture(scope="session")
+def serve(
+    interpreter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Answers]:
+    """serve("tagger", image=array): what the package answers under its own interpreter."""
+
+    def serve(name: str, torch: Mapping[str, str] | None = None, **inputs: np.ndarray) -> Answers:
+        package = EXAMPLES / name
+        entry = load_manifest(package).entry
         arrays = tmp_path_factory.mktemp("inputs") / "arrays.npz"
         np.savez(arrays, **inputs)
         script = Path(__file__).with_name("serve_once.py")
         finished = subprocess.run(
-            [python, "-I", script, package, manifest.entry, arrays],
+            [interpreter(name), "-I", script, package, entry, arrays, json.dumps(torch or {})],
             stdout=subprocess.PIPE,
             check=True,
             text=True,

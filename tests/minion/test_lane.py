@@ -20,6 +20,7 @@ from tests.minion.service import POISON, Gate, alive, ask, ask_all, children, ev
 from wire.errors import Code
 from wire.messages import Tuning
 from wire.tensor import Tensor
+from wire.torch_options import TorchOptions
 
 StartLane = Callable[..., Awaitable[Lane]]
 
@@ -119,6 +120,15 @@ async def test_shapes_are_never_mixed(start_lane: StartLane) -> None:
     await eventually(lambda: len(outcomes) == 3, "all are answered")
 
     assert sorted(outcome.batch_size for outcome in outcomes) == [1, 2, 2]
+
+
+async def test_device_and_options_of_torch_reach_the_model(start_lane: StartLane) -> None:
+    options = TorchOptions("bfloat16", "reduce-overhead")
+    lane = await start_lane("Surrounded", device="cuda:1", torch=options)
+
+    answer = await ask(lane, 1)
+
+    assert answer == {"device": "cuda:1", "precision": "bfloat16", "compile": "reduce-overhead"}
 
 
 async def test_parameters_reach_their_own_example(start_lane: StartLane) -> None:

@@ -15,6 +15,7 @@ from model_registry.manifest import (
 from model_registry.settings import Settings
 from preprocess.model import MAX_OUTPUT_SIDE
 from wire.tensor import TensorSpec
+from wire.torch_options import TorchOptions
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILE = "examples/tagger/model.toml"
@@ -54,8 +55,13 @@ queue_limit = 32
 [resources]
 workers = 2
 threads = 3
+device = "cuda:1"
 load_timeout = "90s"
 predict_timeout = "1.5s"
+
+[torch]
+precision = "bfloat16"
+compile = "reduce-overhead"
 
 [quality]
 metric = "accuracy"
@@ -104,6 +110,8 @@ def test_every_key_is_read(tagger: Manifest):
     assert tagger.image_inputs == (ImageInput("image", height=128, width=96, resize="crop"),)
     assert (tagger.queue_limit, tagger.max_batch_size) == (32, 8)
     assert (tagger.resources.workers, tagger.resources.threads) == (2, 3)
+    assert tagger.resources.device == "cuda:1"
+    assert tagger.torch == TorchOptions("bfloat16", "reduce-overhead")
     assert tagger.quality == Quality("accuracy", 0.93, "held-out photos")
     assert tagger.release_notes == "first"
     assert tagger.analyze
@@ -129,6 +137,7 @@ def test_what_may_be_left_out_has_a_default():
 
     assert (echo.queue_limit, echo.max_batch_size, echo.max_queue_delay) == (64, 1, 0.0)
     assert (echo.resources.workers, echo.resources.threads) == (1, 1)
+    assert (echo.resources.device, echo.torch) == ("cpu", TorchOptions())
     assert (echo.resources.load_timeout, echo.resources.predict_timeout) == (120.0, 30.0)
     assert (echo.environment.python, echo.environment.requirements) == (None, None)
     assert (echo.quality, echo.accuracy) == (None, None)
@@ -152,6 +161,27 @@ def test_what_may_be_left_out_has_a_default():
             changed("workers = 2", "workers = true"),
             "resources.workers is true; expected an integer from 1 to 64",
             id="a truth for a number",
+        ),
+        pytest.param(
+            changed('"cuda:1"', '"gpu"'),
+            'resources.device is "gpu"; expected cpu, cuda or cuda:N',
+            id="an unknown device",
+        ),
+        pytest.param(
+            changed('"bfloat16"', '"half"'),
+            'torch.precision is "half"; expected one of float16, bfloat16',
+            id="an unknown precision",
+        ),
+        pytest.param(
+            changed('"reduce-overhead"', "true"),
+            "torch.compile is true; expected one of default, reduce-overhead",
+            id="a truth for a mode of torch.compile",
+        ),
+        pytest.param(
+            changed("precision =", "precison ="),
+            'torch.precison is not a known key (its value is "bfloat16"); did you mean '
+            "precision? Accepted are precision, compile",
+            id="a misspelt key of torch",
         ),
         pytest.param(
             changed('"5ms"', "5"),

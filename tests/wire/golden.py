@@ -44,6 +44,7 @@ from wire.messages import (
     Tuning,
 )
 from wire.tensor import Tensor
+from wire.torch_options import TorchOptions
 
 FOLDER = Path(__file__).parent / "golden"
 TUNING = Tuning(queue_limit=10, max_batch_size=8, max_queue_delay_seconds=0.005, revision=3)
@@ -76,6 +77,10 @@ MESSAGES: dict[str, AnyMessage] = {
     "load": Load(
         "/srv/tagger", "tagger:Tagger", "cpu", 1, 8, {"scale": 0.1},
         {"image": ("uint8", (128, 128, 3)), "x": ("float32", (-1,))}, 2**29,
+    ),
+    "load-with-torch": Load(
+        "/srv/tagger", "tagger:Tagger", "cuda:1", 1, 8, {}, {"x": ("float32", (-1,))}, 2**29,
+        TorchOptions("bfloat16", "reduce-overhead"),
     ),
     "loaded": Loaded(4711, 1.5, 0.25),
     "run": Run(1, 2, {"x": TensorRef("float32", (2, 3), 64, False)}, []),

@@ -109,11 +109,19 @@ def test_a_missing_field_is_named_or_has_a_default(name: str) -> None:
     for key in head_of(name):
         head = head_of(name)
         del head[key]
-        if key in ("memory", "parameters", "shares"):
+        if key in ("memory", "parameters", "shares", "torch"):
             assert decode(frame(good.kind, head, bytes(good.body)))
         else:
             with pytest.raises(WireError, match=key):
                 decode(frame(good.kind, head, bytes(good.body)))
+
+
+@pytest.mark.parametrize("key", ["precision", "compile"])
+def test_an_option_of_torch_that_is_not_known_is_named(key: str) -> None:
+    head = {**head_of("load-with-torch"), "torch": {key: "fast"}}
+
+    with pytest.raises(WireError, match=f"torch.{key} is 'fast'; expected one of"):
+        decode(frame(Kind.LOAD, head, b""))
 
 
 def test_an_unknown_kind_is_named() -> None:

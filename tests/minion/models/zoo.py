@@ -42,6 +42,20 @@ class Echo(Model):
         return said(batch)
 
 
+class Surrounded(Model):
+    """Answers with what it was told while it loaded."""
+
+    def load(self, context):
+        self.told = {
+            "device": context.device,
+            "precision": context.torch.precision,
+            "compile": context.torch.compile,
+        }
+
+    def predict(self, batch):
+        return [self.told] * batch.size
+
+
 class Gated(Model):
     """Every batch waits for one byte in the FIFO that the option `gate` names."""
 

@@ -1,0 +1,82 @@
+"""The torch base with the options of `[torch]`, in the environment of the tagger."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minion.frameworks.warmups import CALLS_PER_GRAPH, compiled_sizes, recorded_sizes
+
+TAGGER = Path(__file__).parents[2] / "examples" / "tagger"
+SCRIPT = Path(__file__).with_name("torch_base.py")
+
+
+@pytest.fixture
+def check(interpreter: Callable[[str], Path]) -> Callable[[str], Any]:
+    """check("staged"): what that check of `torch_base.py` prints."""
+
+    def check(name: str) -> Any:
+        finished = subprocess.run(
+            [interpreter("tagger"), "-I", SCRIPT, TAGGER, name],
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+        return json.loads(finished.stdout.splitlines()[-1])
+
+    return check
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_in_half_precision_the_tagger_says_the_same_less_exactly(serve, photo, precision):
+    images = np.stack([photo("cat.jpg", 128), photo("coffee.jpg", 128)])
+
+    whole = serve("tagger", image=images)
+    half = serve("tagger", {"precision": precision}, image=images)
+
+    for exact, rounded in zip(whole, half, strict=True):
+        assert rounded["tags"][0]["label"] == exact["tags"][0]["label"]
+        assert rounded["tags"][0]["score"] == pytest.approx(exact["tags"][0]["score"], abs=0.03)
+        assert rounded["tags"] != exact["tags"]
+
+
+def test_floating_inputs_and_weights_are_halved_and_outputs_whole_and_integers_kept(check):
+    assert check("precision") == {
+        "inside": ["torch.bfloat16", "torch.bfloat16", "torch.int64"],
+        "outside": ["torch.float32", "torch.int64"],
+    }
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_after_warmup_no_batch_size_compiles_and_the_answers_are_the_plain_ones(check):
+    differences = check("compiled")
+
+    assert len(differences) == 5
+    assert max(differences) < 1e-4
+
+
+def test_an_array_that_is_strided_and_read_only_is_staged_whole(check):
+    assert check("staged") == ["torch.int16", True, True]
+
+
+def test_a_gpu_that_torch_does_not_see_is_named(check):
+    assert check("no-gpu") == "device is cuda:N, and torch sees N GPUs"
+
+
+@pytest.mark.parametrize(("largest", "sizes"), [(1, [1]), (2, [1, 2]), (8, [1, 8])])
+def test_one_and_the_largest_batch_size_are_compiled(largest, sizes):
+    assert compiled_sizes(largest) == sizes
+
+
+@pytest.mark.parametrize("largest", [1, 2, 3, 8])
+def test_a_graph_is_recorded_and_replayed_for_every_batch_size(largest):
+    calls = recorded_sizes(largest)
+
+    assert {size: calls.count(size) for size in calls} == dict.fromkeys(
+        range(1, largest + 1), CALLS_PER_GRAPH
+    )

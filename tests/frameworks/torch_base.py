@@ -1,0 +1,84 @@
+"""Run under the tagger's interpreter: what the torch base does, printed as JSON.
+
+torch_base.py PACKAGE CHECK. What is asserted of it stands in `test_torch_base.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from minion.frameworks.torch import TorchModel
+from minion.frameworks.torch_cuda import page_locked
+from minion.frameworks.torch_precision import InPrecision
+from minion.model import Batch, LoadContext
+from minion.worker.loader import find_model
+from wire.torch_options import TorchOptions
+
+
+def compiled(package: Path) -> object:
+    """How far compiled answers are from plain ones, per batch size; compiles nothing anew."""
+    images = np.random.default_rng(0).integers(0, 255, (5, 128, 128, 3), np.uint8)
+    scores = []
+    for options in (TorchOptions(), TorchOptions(compile="default")):
+        model = find_model(package, "tagger:Tagger")()
+        model.load(LoadContext(package, "cpu", 1, 5, {}, options))
+        model.warmup(Batch({"image": np.zeros_like(images[:1])}, [{}]))
+        with torch.compiler.set_stance("fail_on_recompile"):
+            for size in range(1, 6):
+                answers = model.predict(Batch({"image": images[:size]}, [{}] * size))
+                scores.append([answer["tags"][0]["score"] for answer in answers])
+    return [
+        max(abs(plain - fast) for plain, fast in zip(*pair, strict=True))
+        for pair in zip(scores[:5], scores[5:], strict=True)
+    ]
+
+
+class Seen(torch.nn.Module):
+    """Says which dtypes it is called with and has, and gives its inputs back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs):
+        self.seen = [str(self.weight.dtype), str(inputs["x"].dtype), str(inputs["ids"][0].dtype)]
+        return inputs
+
+
+def precision(package: Path) -> object:
+    network = Seen()
+    inputs = {"x": torch.ones(2), "ids": (torch.ones(2, dtype=torch.int64),)}
+    outputs = InPrecision(network, "bfloat16")(inputs)
+    return {
+        "inside": network.seen,
+        "outside": [str(outputs["x"].dtype), str(outputs["ids"][0].dtype)],
+    }
+
+
+def staged(package: Path) -> object:
+    """Equal to the array it came from, which is strided and may not be written to."""
+    array = np.arange(24, dtype=np.int16).reshape(4, 6)[::2, ::-1]
+    array.flags.writeable = False
+    memory = page_locked(array.shape, like=array)
+    np.copyto(memory.numpy(), array)
+    return [str(memory.dtype), memory.is_contiguous(), bool((memory.numpy() == array).all())]
+
+
+def no_gpu(package: Path) -> object:
+    number = torch.cuda.device_count()
+    try:
+        TorchModel().load(LoadContext(package, f"cuda:{number}", 1, 8, {}))
+    except RuntimeError as error:
+        return str(error).replace(f"{number}", "N")
+    return None
+
+
+CHECKS = {"compiled": compiled, "precision": precision, "staged": staged, "no-gpu": no_gpu}
+
+if __name__ == "__main__":
+    print(json.dumps(CHECKS[sys.argv[2]](Path(sys.argv[1]))))
