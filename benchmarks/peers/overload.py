@@ -7,18 +7,22 @@ is what a closed loop gets from it just before.
 from __future__ import annotations
 
 import time
+from collections import Counter
 
-from benchmarks.openloop import Outcome, offer
+from benchmarks.openloop import GIVEN_UP, LOST, Arrivals, Phase, Seen, offer
 from benchmarks.peers.items import ITEMS
 from benchmarks.peers.measure import LOOP, WARMUP_SECONDS, figures
 from benchmarks.peers.plan import Plan, contestants
-from benchmarks.peers.results import Entry
+from benchmarks.peers.results import Entry, Outcome
 from benchmarks.peers.serving import label, serving
 from benchmarks.servers import CannotStart
 
 FACTORS = (0.5, 1.0, 2.0, 5.0, 10.0)
 #: For what is still queued to be worked off, or given up.
 REST_SECONDS = 2.0
+#: A good answer has status 200, and comes within:
+DEADLINE_SECONDS = 2.0
+_NO_ANSWER = {LOST: "lost", GIVEN_UP: "given up"}
 
 
 def overloaded(plan: Plan) -> list[Entry]:
@@ -37,9 +41,9 @@ def overloaded(plan: Plan) -> list[Entry]:
                 overload: dict[str, Outcome] = {}
                 for factor in FACTORS:
                     rate = factor * peak.rate
-                    overload[f"{factor:g}"] = offer(
-                        started.url, started.request, rate=rate, seconds=plan.seconds
-                    )
+                    arrivals = Arrivals([Phase(rate, plan.seconds)])
+                    seen = offer(started.url, started.request, arrivals)
+                    overload[f"{factor:g}"] = outcome(seen, plan.seconds)
                     time.sleep(REST_SECONDS)
         except CannotStart as error:
             entries.append(plan.entry(server, decoder, cannot_start=str(error)))
@@ -47,3 +51,13 @@ def overloaded(plan: Plan) -> list[Entry]:
             cells = {str(connections): peak}
             entries.append(plan.entry(server, decoder, cells=cells, overload=overload))
     return entries
+
+
+def outcome(seen: Seen, seconds: float) -> Outcome:
+    """What became of those who set out within so many seconds."""
+    found = Counter(
+        "late" if status == 200 and taken > DEADLINE_SECONDS
+        else _NO_ANSWER.get(status, str(status))
+        for status, taken in zip(seen.status.tolist(), seen.seconds.tolist(), strict=True)
+    )  # fmt: skip
+    return Outcome(len(seen.due) / seconds, found["200"] / seconds, dict(found))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from benchmarks.openloop import Outcome
 from benchmarks.peers.measure import Figures
-from benchmarks.peers.results import Entry
+from benchmarks.peers.results import Entry, Outcome
 
 FLOOR, OURS = "aiohttp", "demitasse"
 BEGIN, END = "<!-- make peers: begin -->", "<!-- make peers: end -->"

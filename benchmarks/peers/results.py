@@ -9,15 +9,25 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.environments import cache
-from benchmarks.openloop import Outcome
 from benchmarks.peers.measure import Figures
 
 
 def default_file() -> Path:
     return cache() / "peers.json"
+
+
+class Outcome(NamedTuple):
+    """One server under more requests than it can answer."""
+
+    offered: float
+    """Requests that set out, per second."""
+    goodput: float
+    """Good answers per second."""
+    statuses: dict[str, int]
+    """How many answers of each status; "late", "lost" (no answer), "given up"."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import contextlib
+import socketserver
+import threading
+from collections.abc import Iterator
+
+import numpy as np
 import pytest
 
-from benchmarks.openloop import is_whole
+from benchmarks.openloop import LOST, Arrivals, Phase, Retry, asked_to_wait, is_whole, offer
+from benchmarks.requests import NUMBER, Request
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+REFUSED = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\nContent-Length: 22\r\n\r\n"
+REQUEST = Request("/", NUMBER, {})
 
 
 @pytest.mark.parametrize(
@@ -21,3 +30,63 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 def test_an_answer_is_whole_when_its_last_byte_is_there(answer: bytes, whole: bool) -> None:
     assert is_whole(answer) is whole
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [(REFUSED + b'{"retry_after": 0.25 }', 0.25), (REFUSED + b"{}", 3.0), (LENGTH + b"ab", 1.0)],
+    ids=["a fraction in the body", "whole seconds in the head", "nothing"],
+)
+def test_who_is_refused_is_told_when_to_come_back(answer: bytes, seconds: float) -> None:
+    assert asked_to_wait(answer) == seconds
+
+
+def test_arrivals_follow_their_phases() -> None:
+    moments = np.array(Arrivals([Phase(1000, 2.0), Phase(4000, 1.0)], burst=50).moments())
+
+    assert (np.diff(moments) >= 0).all()
+    assert (moments == 0).sum() == 50
+    in_the_first, in_the_second = (moments < 2).sum() - 50, (moments >= 2).sum()
+    assert abs(in_the_first - 2000) < 5 * 2000**0.5
+    assert abs(in_the_second - 4000) < 5 * 4000**0.5
+
+
+@contextlib.contextmanager
+def answering(*answers: bytes) -> Iterator[str]:
+    """A server that gives each request the next of these answers, and then the last of them."""
+    turns = iter(answers[:-1])
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while self.request.recv(65536):
+                answer = next(turns, answers[-1])
+                if not answer:
+                    return
+                self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_who_is_refused_comes_back_when_told_and_no_more_often() -> None:
+    refused = REFUSED + b'{"retry_after": 0.05 }'
+    with answering(refused, refused, LENGTH + b"ab") as url:
+        seen = offer(url, REQUEST, Arrivals(burst=1), retry=Retry(1))
+
+    assert seen.status.tolist() == [429, 429]
+    assert seen.attempt.tolist() == [1, 2]
+    assert seen.due[1] >= seen.due[0] + seen.seconds[0] + 0.05
+
+
+def test_no_answer_is_a_lost_request() -> None:
+    with answering(b"") as url:
+        seen = offer(url, REQUEST, Arrivals(burst=3))
+
+    assert seen.status.tolist() == [LOST] * 3

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.openloop import Outcome
 from benchmarks.peers.measure import Figures
 from benchmarks.peers.report import BEGIN, END, replaced, report
-from benchmarks.peers.results import Entry, merge, read
+from benchmarks.peers.results import Entry, Outcome, merge, read
 
 TITLES = {"w1": "W1"}
 SERVERS = {"aiohttp": "floor 3", "mosec": "mosec 9", "demitasse": "ours 1", "offline": "loop"}
