@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.processes import Tree
 
-#: Burns half a second of CPU in a daemon whose parent has gone, says its pid, and stays.
+#: Burns more than half a second of CPU in a daemon whose parent has gone, says its pid, and stays.
 DAEMON = """
 import os, sys, time
 from pathlib import Path
@@ -17,7 +17,7 @@ if os.fork() == 0:
     os.setsid()
     if os.fork() > 0:
         os._exit(0)
-    while time.process_time() < 0.5:
+    while time.process_time() < 0.6:
         pass
     Path("new").write_text(str(os.getpid()))
     os.rename("new", "pid")

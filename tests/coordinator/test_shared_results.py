@@ -86,7 +86,7 @@ async def test_one_that_goes_away_is_noticed_counted_on_and_asked_again(
 async def test_one_that_stands_still_is_a_miss_for_all_who_ask_and_then_left_alone(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with sharing(redis_server.url, patience_seconds=0.5) as shared:
+    async with sharing(redis_server.url, patience_seconds=2.0) as shared:
         assert await found(shared, DATA)
         with redis_server.stunned():
             together = [shared.get(KEY) for _ in range(50)]
