@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 from redis_server import RedisServer
-from stage import eventually
+from stage import PATIENCE_SECONDS, eventually
 
 from coordinator.cache import PHOTO, key_of
 from coordinator.shared_results import SharedResults
@@ -99,6 +99,18 @@ async def test_one_that_stands_still_is_a_miss_for_all_who_ask_and_then_left_alo
         # No connection is left in the middle of an answer that somebody gave up.
         assert await asyncio.gather(*(shared.get(OTHER) for _ in range(50))) == [None] * 50
         assert await shared.get(KEY) == DATA
+
+
+async def test_what_cannot_be_written_costs_nobody_else_their_place(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sharing(redis_server.url) as shared:
+        shared.put("a key that is no bytes", DATA)  # type: ignore[arg-type]
+        await eventually(lambda: "goes on" in caplog.text, "it is said")
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await found(shared, DATA):
+                await asyncio.sleep(0)
 
 
 async def test_a_redis_without_a_bound_is_warned_about(
