@@ -153,6 +153,22 @@ async def test_an_error_gives_the_place_back(stage: Stage) -> None:
     await all_given_back(coordinator)
 
 
+async def test_another_expectation_is_a_problem_where_there_is_no_body_either(
+    stage: Stage,
+) -> None:
+    stage.publish("gate")
+    coordinator = await stage.coordinator()
+    public, admin = coordinator.client, coordinator.admin
+    places = [(public, path) for path in ("/models", "/models/gate", "/livez", "/openapi.json")]
+    places += [(admin, path) for path in ("/livez", "/fleet", "/models/gate/history")]
+
+    for client, path in places:
+        refused = await client.get(path, headers={"Expect": "the worst"})
+        assert (refused.status_code, refused.json()["code"]) == (417, "unsupported-expectation")
+        assert refused.headers["Content-Type"] == "application/problem+json"
+        assert refused.headers["Server"] == "demitasse"
+
+
 async def test_a_deadline_that_passes_is_a_504_and_the_queue_is_left(stage: Stage) -> None:
     gate, host, coordinator = await gated(stage)
     started = time.monotonic()

@@ -148,6 +148,7 @@ async def test_arrays_come_back_as_they_were(start_lane: StartLane, length: int)
     ("model", "code"),
     [
         ("Raises", Code.MODEL_ERROR),
+        ("Quits", Code.MODEL_ERROR),
         ("Crashes", Code.WORKER_CRASHED),
         ("Miscounts", Code.MODEL_ERROR),
         ("SaysNan", Code.INVALID_OUTPUT),
@@ -443,13 +444,17 @@ async def test_stopping_while_a_worker_starts_leaves_no_process(
     ("changes", "reason"),
     [
         ({"model": "WillNotLoad"}, "FileNotFoundError: no weights"),
+        ({"model": "QuitsWhileLoading"}, "SystemExit: no weights"),
         ({"model": "NotAModel"}, "zoo:NotAModel is not a subclass of minion.model.Model"),
         ({"model": "Missing"}, "module 'zoo' has no class 'Missing'"),
         ({"model": "Echo", "entry": "nothing:Echo"}, "the package has no module 'nothing'"),
         ({"model": "Echo", "python": "/no/such/python"}, "cannot be started: No such file"),
         ({"model": "LoadsForEver", "load_timeout_seconds": 0.2}, "took too long while starting"),
     ],
-    ids=["load raises", "not a model", "no class", "no module", "no interpreter", "no end"],
+    ids=[
+        *("load raises", "load quits", "not a model"),
+        *("no class", "no module", "no interpreter", "no end"),
+    ],
 )
 async def test_why_a_worker_does_not_come_up_is_known(
     start_lane: StartLane, changes: dict[str, object], reason: str
