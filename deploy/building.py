@@ -56,7 +56,7 @@ async def build(
         root: of the environments of this machine.
         python: the version or range that the package asks for.
         requirements: the package's file.
-        log: for what goes wrong with the building process itself.
+        log: for why there is no environment, and what goes wrong with the building process itself.
 
     Raises:
         NotBuilt: the text ends with the end of the installer's log.
@@ -109,6 +109,7 @@ def main() -> int:
             spec, progress=lambda line: _say(Said(progress=line))
         )
     except (EnvironmentUnavailable, OSError) as error:
+        print(error, file=sys.stderr)  # the log of whoever wanted it
         _say(Said(failure=str(error)[-_MAX_TEXT:]))
         return 1
     _say(Said(python=str(environment.python)))
