@@ -6,11 +6,13 @@ daemon stays in its tree. Linux only. Called by whoever starts servers.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +20,16 @@ from typing import NamedTuple
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _STOP_SECONDS = 20.0
+#: For what a server leaves behind, once it has gone itself.
+_TIDY_SECONDS = 5.0
 
 
 class _Process(NamedTuple):
     pid: int
     parent: int
     born: int
+    state: str
+    """`Z`: it has ended, and nobody has waited for it."""
     ticks: int
     """Its own, and those of its children that were waited for."""
 
@@ -69,10 +75,13 @@ class Tree:
             self._root.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             before = self._processes()
-        alive = {(each.pid, each.born) for each in _all_processes()}
-        for each in before:
-            if (each.pid, each.born) in alive:
-                os.kill(each.pid, signal.SIGKILL)
+        # Asked, and given the time: they have semaphores and shared memory to take away, and
+        # Python's resource tracker does so when all others have gone.
+        end = time.monotonic() + _TIDY_SECONDS
+        _send(signal.SIGTERM, _alive(before))
+        while _alive(before) and time.monotonic() < end:
+            time.sleep(0.01)
+        _send(signal.SIGKILL, _alive(before))
         self._root.wait()
 
     def _processes(self) -> list[_Process]:
@@ -84,6 +93,18 @@ class Tree:
         for each in found:  # grows while it is walked
             found += children.get(each.pid, [])
         return found
+
+
+def _alive(known: Sequence[_Process]) -> list[_Process]:
+    """Those that still run; neither the dead whom nobody has waited for, nor others by now."""
+    running = {(each.pid, each.born) for each in _all_processes() if each.state != "Z"}
+    return [each for each in known if (each.pid, each.born) in running]
+
+
+def _send(number: signal.Signals, processes: Sequence[_Process]) -> None:
+    for each in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each.pid, number)
 
 
 def _reap_and_die_with_us() -> None:
@@ -100,8 +121,9 @@ def _all_processes() -> list[_Process]:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except OSError:  # it has gone meanwhile
                 continue
-            ticks = sum(map(int, fields[11:15]))
-            found.append(_Process(int(entry.name), int(fields[1]), int(fields[19]), ticks))
+            state, parent, *numbers = fields
+            ticks = sum(map(int, numbers[9:13]))
+            found.append(_Process(int(entry.name), int(parent), int(numbers[17]), state, ticks))
     return found
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import gc
 import logging
 import os
@@ -19,14 +18,14 @@ import uvloop
 
 from coordinator.app import open_rooms, serve_admin, serve_public
 from coordinator.config import InvalidSettings, Settings, load_settings
+from wire.lifetimes import end_with
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 log = logging.getLogger("demitasse.coordinator")
 
 
 def main() -> int:
     arguments = _arguments()
-    if arguments.parent_pid is not None and not _die_with(arguments.parent_pid):
+    if arguments.parent_pid is not None and not end_with(arguments.parent_pid):
         return 1
     try:
         settings = load_settings()
@@ -45,14 +44,6 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="coordinator", description="Answers the public API.")
     parser.add_argument("--parent-pid", type=int, help="end when this process does, the parent")
     return parser.parse_args()
-
-
-def _die_with(parent: int) -> bool:
-    """Whether the parent lives; from now on, this process does not outlive it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # In this order: of a parent that died before the call above, nobody is told.
-    return os.getppid() == parent
 
 
 async def _serve(settings: Settings) -> None:

@@ -166,13 +166,15 @@ async def serve_public(settings: Settings, rooms: Rooms) -> AsyncIterator[int]:
         ),
         server,
     )
-    listener = await asyncio.get_running_loop().create_server(
-        express.connection, settings.host, settings.port, reuse_port=True, backlog=_BACKLOG
-    )
     try:
-        yield listener.sockets[0].getsockname()[1]
+        listener = await asyncio.get_running_loop().create_server(
+            express.connection, settings.host, settings.port, reuse_port=True, backlog=_BACKLOG
+        )
+        try:
+            yield listener.sockets[0].getsockname()[1]
+        finally:
+            listener.close()
     finally:
-        listener.close()
         await asyncio.gather(express.drain(settings.drain_grace), runner.cleanup())
 
 

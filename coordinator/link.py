@@ -173,7 +173,10 @@ class Link(asyncio.BufferedProtocol):
         if self.closed.done():
             raise NotServing(_LOST)
         self._ask(id, Tune(id, tuning).encode(), _Waiting(settling(answered), math.inf))
-        outcome = await answered
+        try:
+            outcome = await answered
+        finally:
+            self._waiting.pop(id, None)  # whoever asked may have stopped waiting
         if isinstance(outcome, DemitasseError):
             raise outcome
         return outcome

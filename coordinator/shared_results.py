@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -58,7 +59,8 @@ class SharedResults:
         self._unwritten: asyncio.Queue[tuple[Key, bytes]] = asyncio.Queue(MAX_UNWRITTEN)
         self._said = -LOG_SECONDS
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(work) for work in (self._stay_in_touch(), self._write())]
+        works = (self._stay_in_touch, self._write)
+        self._tasks = [loop.create_task(self._go_on(work)) for work in works]
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -88,6 +90,15 @@ class SharedResults:
         if self._up:
             with contextlib.suppress(asyncio.QueueFull):
                 self._unwritten.put_nowait((key, data))
+
+    async def _go_on(self, work: Callable[[], Awaitable[None]]) -> None:
+        """For as long as this lives, whatever else than trouble with Redis comes between."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("work with the shared Redis failed, and goes on")
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _write(self) -> None:
         while True:

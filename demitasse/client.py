@@ -50,7 +50,8 @@ class ApiError(Exception):
     """The platform refused or failed, or nothing answered.
 
     `code` is stable (docs/errors.md); those that no platform sent are
-    `unreachable`, `no-answer` and `unexpected-answer`.
+    `unreachable`, `no-answer`, `unexpected-answer`, and of what never left:
+    `unreadable-photo` and `unsupported-input`.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class Client:
             timeout: seconds; None: the platform's default.
 
         Raises:
-            ApiError, and OSError for a file that cannot be read.
+            ApiError
         """
         listed = [photos] if isinstance(photos, str | PathLike | bytes) else photos
         files = [("image", _file(photo)) for photo in listed]
@@ -197,9 +198,14 @@ class Client:
         import msgpack
 
         body = {
-            "inputs": {name: _input(value) for name, value in inputs.items()},
+            "inputs": {name: _input(name, value) for name, value in inputs.items()},
             "parameters": dict(parameters or {}),
         }
+        try:
+            content = msgpack.packb(body)
+        except (TypeError, ValueError, OverflowError) as error:
+            detail = f"inputs or parameters cannot be sent: {error}"
+            raise ApiError("unsupported-input", detail) from error
         path = f"/models/{quote(model, safe='')}"
         if version is not None:
             path += f"/versions/{quote(version, safe='')}"
@@ -207,7 +213,7 @@ class Client:
             "POST",
             f"{path}/infer",
             timeout,
-            content=msgpack.packb(body),
+            content=content,
             headers={"Content-Type": "application/msgpack"},
         )
 
@@ -309,16 +315,23 @@ def _file(photo: Photo) -> tuple[str, bytes]:
     if isinstance(photo, bytes):
         return "photo", photo
     path = Path(photo)
-    return path.name, path.read_bytes()
+    try:
+        return path.name, path.read_bytes()
+    except OSError as error:
+        raise ApiError("unreadable-photo", f"{path}: {error.strerror or error}") from error
 
 
-def _input(value: Any) -> Any:
+def _input(name: str, value: Any) -> Any:
     """Numpy arrays as dtype, shape and bytes; lists and numbers as they are."""
     if not hasattr(value, "__array__"):
         return value
     import numpy as np
 
+    from wire.errors import WireError
     from wire.tensor import Tensor
 
-    tensor = Tensor.from_array(np.asarray(value))
+    try:
+        tensor = Tensor.from_array(np.asarray(value))
+    except WireError as error:
+        raise ApiError("unsupported-input", f"input {name!r}: {error}") from error
     return {"dtype": tensor.dtype, "shape": list(tensor.shape), "data": bytes(tensor.data)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -21,8 +20,8 @@ import msgspec
 from envs.builder import EnvironmentStore
 from envs.errors import EnvironmentUnavailable
 from envs.spec import resolve
+from wire.lifetimes import end_with_parent
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 #: Of one line between the two; what a resolver explains is some kilobytes.
 _MAX_LINE_BYTES = 2**20
 _MAX_TEXT = 64 * 1024
@@ -57,7 +56,7 @@ async def build(
         root: of the environments of this machine.
         python: the version or range that the package asks for.
         requirements: the package's file.
-        log: for what goes wrong with the building process itself.
+        log: for why there is no environment, and what goes wrong with the building process itself.
 
     Raises:
         NotBuilt: the text ends with the end of the installer's log.
@@ -110,6 +109,7 @@ def main() -> int:
             spec, progress=lambda line: _say(Said(progress=line))
         )
     except (EnvironmentUnavailable, OSError) as error:
+        print(error, file=sys.stderr)  # the log of whoever wanted it
         _say(Said(failure=str(error)[-_MAX_TEXT:]))
         return 1
     _say(Said(python=str(environment.python)))
@@ -127,8 +127,7 @@ def _arguments() -> argparse.Namespace:
 def _die_with_the_supervisor() -> None:
     """And with us the installer, which would go on to write where the next build begins."""
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent(by=signal.SIGTERM)
 
 
 def _say(said: Said) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -52,22 +51,32 @@ class Templates:
         self._templates: dict[TemplateKey, _Template] = {}
 
     def socket(self, key: TemplateKey) -> str | None:
-        """Where to ask for a worker; None where there is no room for another template.
+        """Where to ask for a worker; None where there shall be no templates.
 
-        Whoever asks at once waits for its imports, which began with this call.
+        Whoever asks at once waits for its imports, which began with this call. Where
+        there is no room for another template, nobody listens there until there is.
         """
-        if key not in self._templates:
-            if len(self._templates) >= self._limit:
-                return None
-            self._templates[key] = _Template(self._site, key)
-            self._site.changed()
-        return str(self._templates[key].socket)
+        if not self._limit:
+            return None
+        self._start(key)
+        return str(_socket(self._site, key))
 
     async def keep(self, keys: Collection[TemplateKey | None]) -> None:
-        """Ends all others; the workers that came from them live on."""
+        """Ends all others; the workers that came from them live on.
+
+        Of these keys, those for which there was no room have theirs now, if it suffices.
+        """
         gone = [key for key in self._templates if key not in keys]
         await asyncio.gather(*(self._templates.pop(key).stop() for key in gone))
         if gone:
+            self._site.changed()
+        for key in keys:
+            if key is not None:
+                self._start(key)
+
+    def _start(self, key: TemplateKey) -> None:
+        if key not in self._templates and len(self._templates) < self._limit:
+            self._templates[key] = _Template(self._site, key)
             self._site.changed()
 
     def kill(self) -> None:
@@ -78,23 +87,29 @@ class Templates:
         return [template.info() for template in self._templates.values()]
 
 
+def _name(key: TemplateKey) -> str:
+    return f"template-{hashlib.sha256(repr(key).encode()).hexdigest()[:8]}"
+
+
+def _socket(site: Site, key: TemplateKey) -> Path:
+    """The same for every template of this key: hosts are told once, and may have to wait for it."""
+    return site.socket_path(_name(key))
+
+
 class _Template:
     """One, kept running unless it says that it cannot be one."""
 
     def __init__(self, site: Site, key: TemplateKey) -> None:
-        name = hashlib.sha256(repr(key).encode()).hexdigest()[:8]
-        # One that goes unlinks its socket, perhaps when the next one listens already.
-        self.socket = site.socket_path(f"template-{name}-{time.monotonic_ns()}")
         self._modules = key.modules
         self._state, self._detail = "starting", ""
         self._changed: Callable[[], None] = site.changed
         self._child = Child(
             lambda starts: [
                 *(key.python, "-I", "-u", "-m", "minion.worker.template"),
-                *("--socket", str(self.socket), "--parent-pid", str(os.getpid())),
+                *("--socket", str(_socket(site, key)), "--parent-pid", str(os.getpid())),
                 *key.modules,
             ],
-            log=site.log_path(f"template-{name}"),
+            log=site.log_path(_name(key)),
             environment=worker_environment(os.environ, threads=1),
             on_start=lambda starts, pid: self._set("running"),
             on_end=self._on_end,
@@ -102,9 +117,9 @@ class _Template:
         self._keeping = asyncio.create_task(self._child.keep())
 
     async def stop(self) -> None:
+        # Its socket stays, since its successor may listen there already; it refuses.
         self.kill()
         await asyncio.wait([self._keeping])
-        self.socket.unlink(missing_ok=True)
 
     def kill(self) -> None:
         self._child.kill()  # it has nothing to finish

@@ -206,6 +206,30 @@ async def test_nobody_there_is_unreachable() -> None:
     assert (caught.value.code, caught.value.status) == ("unreachable", None)
 
 
+async def test_a_photo_that_cannot_be_read_is_an_api_error(ask: Ask, tmp_path: Path) -> None:
+    with pytest.raises(ApiError, match=r"no\.jpg.*No such file") as caught:
+        await ask("analyze", tmp_path / "no.jpg")
+
+    assert (caught.value.code, caught.value.status) == ("unreadable-photo", None)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (np.zeros(2, np.complex64), "input 'x': dtype complex64 does not travel"),
+        (np.array([object()]), "input 'x': dtype object does not travel"),
+        ([1, object()], "cannot be sent"),
+        (2**64, "cannot be sent"),
+    ],
+    ids=["complex", "objects", "an object", "too many bits"],
+)
+async def test_what_cannot_be_sent_is_an_api_error(ask: Ask, value: Any, why: str) -> None:
+    with pytest.raises(ApiError, match=why) as caught:
+        await ask("infer", "digits", {"x": value})
+
+    assert (caught.value.code, caught.value.status) == ("unsupported-input", None)
+
+
 async def test_an_address_that_is_none_is_unreachable() -> None:
     with Client("ftp://127.0.0.1:9") as client, pytest.raises(ApiError) as caught:
         await asyncio.to_thread(client.models)

@@ -1,4 +1,4 @@
-"""What crosses a process border, and nothing else.
+"""What crosses a process border, and what ends a process with another; nothing else.
 
 Frames, messages and tensors as plain values: no socket, no clock, no await.
 Needs the standard library, numpy and msgpack, and runs on every Python that a

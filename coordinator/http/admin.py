@@ -57,10 +57,10 @@ class ServingBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def add_routes(app: web.Application) -> None:
     router = app.router
     continue_later = payloads.defer_continue
-    router.add_get("/livez", livez)
-    router.add_get("/metrics", metrics)
-    router.add_get("/fleet", show_fleet)
-    router.add_get("/models/{name}/history", show_history)
+    router.add_get("/livez", livez, expect_handler=continue_later)
+    router.add_get("/metrics", metrics, expect_handler=continue_later)
+    router.add_get("/fleet", show_fleet, expect_handler=continue_later)
+    router.add_get("/models/{name}/history", show_history, expect_handler=continue_later)
     router.add_patch("/models/{name}/settings", tune, expect_handler=continue_later)
     router.add_put("/models/{name}/aliases/{alias}", set_alias, expect_handler=continue_later)
     router.add_put(

@@ -19,7 +19,6 @@ from coordinator.errors import (
     InvalidEncodedBody,
     PayloadTooLarge,
     UnsupportedContentEncoding,
-    UnsupportedExpectation,
 )
 
 #: What an HTTP server has to be told so that all of this holds: aiohttp's parser would otherwise
@@ -45,10 +44,11 @@ class PayloadLimits:
 
 
 async def defer_continue(request: web.Request) -> None:
-    """The `expect_handler` of every route with a body: answer later, in `read_body`.
+    """The `expect_handler` of every route: answer later, in `read_body`.
 
     aiohttp's own sends `100 Continue` before the handler runs, and so invites
-    an upload that may then be refused.
+    an upload that may then be refused; other expectations it refuses itself, in
+    plain text, where the middleware has a problem for them.
     """
 
 
@@ -64,11 +64,9 @@ async def read_body(
 
     Raises:
         PayloadTooLarge, EmptyBody, BodyTimeout, InvalidEncodedBody,
-        UnsupportedContentEncoding, UnsupportedExpectation.
+        UnsupportedContentEncoding.
     """
     headers = request.headers
-    if hdrs.EXPECT in headers and headers[hdrs.EXPECT].lower() != "100-continue":
-        raise UnsupportedExpectation(field="Expect")
     if hdrs.CONTENT_ENCODING in headers:
         _check_encodings(headers.getall(hdrs.CONTENT_ENCODING))
     announced = request.content_length

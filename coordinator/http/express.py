@@ -223,10 +223,9 @@ class Connection(asyncio.BufferedProtocol):
             elif silent > patience.keepalive:
                 self.close()
         elif self._awaits_body:
-            if now > self._deadline:
-                self._give_up("the body took longer to arrive than the request may take")
-            elif now - self._started > patience.body:
-                self._give_up(f"the body took longer than {patience.body:g} s to arrive")
+            too_slow = self._too_slow(now)
+            if too_slow:
+                self._give_up(too_slow)
             elif silent > patience.body_idle:
                 self._give_up(f"nothing of the body arrived for {patience.body_idle:g} s")
 
@@ -242,6 +241,14 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def _awaits_body(self) -> bool:
         return self._body is not None and self._filled < len(self._body)
+
+    def _too_slow(self, now: float) -> str:
+        """Why a body that goes on arriving now does so too late; nothing where it does not."""
+        if now > self._deadline:
+            return "the body took longer to arrive than the request may take"
+        if now - self._started > self._express.patience.body:
+            return f"the body took longer than {self._express.patience.body:g} s to arrive"
+        return ""
 
     def _give_up(self, why: str) -> None:
         self._refuse(BodyTimeout(why), last=True)
@@ -278,7 +285,8 @@ class Connection(asyncio.BufferedProtocol):
             self._heard = time.monotonic()
             self._filled += nbytes
             if self._filled == len(body):
-                self._ask(body)
+                too_slow = self._too_slow(self._heard)
+                self._give_up(too_slow) if too_slow else self._ask(body)
             return
         swallowed = min(nbytes, self._swallow)
         if swallowed or not self._ahead:  # a head has so much time from its first byte

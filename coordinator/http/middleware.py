@@ -38,6 +38,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     request_id = replies.request_id(request.headers.get(REQUEST_ID_HEADER))
     request[REQUEST_ID] = request_id
     try:
+        _check_expectation(request)
         response = await handler(request)
     except DemitasseError as error:
         response = _refusal(request, error, request_id)
@@ -67,6 +68,11 @@ async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
     code = request.get(ERROR_CODE, "ok")
     count_request(route, response.status, code, time.monotonic() - started)
     return response
+
+
+def _check_expectation(request: web.Request) -> None:
+    if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
+        raise errors.UnsupportedExpectation(field="Expect")
 
 
 def _refusal(request: web.Request, error: DemitasseError, request_id: str) -> web.StreamResponse:

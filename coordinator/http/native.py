@@ -38,12 +38,12 @@ def add_routes(app: web.Application) -> None:
     router.add_post("/analyze", analyze, expect_handler=continue_later)
     router.add_post("/models/{name}/infer", infer, expect_handler=continue_later)
     router.add_post("/models/{name}/versions/{version}/infer", infer, expect_handler=continue_later)
-    router.add_get("/models", list_models)
-    router.add_get("/models/{name}", show_model)
-    router.add_get("/models/{name}/versions/{version}", show_version)
-    router.add_get("/livez", livez)
-    router.add_get("/readyz", readyz)
-    router.add_get("/metrics", metrics)
+    router.add_get("/models", list_models, expect_handler=continue_later)
+    router.add_get("/models/{name}", show_model, expect_handler=continue_later)
+    router.add_get("/models/{name}/versions/{version}", show_version, expect_handler=continue_later)
+    router.add_get("/livez", livez, expect_handler=continue_later)
+    router.add_get("/readyz", readyz, expect_handler=continue_later)
+    router.add_get("/metrics", metrics, expect_handler=continue_later)
 
 
 async def analyze(request: web.Request) -> web.Response:

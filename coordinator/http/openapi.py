@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from coordinator.http.body import defer_continue
 from coordinator.http.head import TIMEOUT_HEADER
 from coordinator.http.replies import PROBLEM_JSON
 
@@ -20,7 +21,7 @@ Schema = dict[str, Any]
 
 
 def add_routes(app: web.Application) -> None:
-    app.router.add_get("/openapi.json", show)
+    app.router.add_get("/openapi.json", show, expect_handler=defer_continue)
 
 
 async def show(request: web.Request) -> web.Response:

@@ -107,8 +107,6 @@ def _analyze_one(
         if error.code == "unreachable":
             raise  # it will not be there for the other files either
         return Outcome(file, {"error": error.problem}, api_explanation(error))
-    except OSError as error:
-        return Outcome(file, {}, error.strerror or str(error))
     image = answer["images"][0]
     failure = image["error"]["detail"] if "error" in image else None
     return Outcome(file, image, failure)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import gc
 import logging
 import os
@@ -22,8 +21,7 @@ from aiohttp import web
 
 from minion.host.server import create_app
 from minion.host.spec import ServiceSpec, read_spec
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from wire.lifetimes import end_with
 
 
 def main() -> int:
@@ -32,7 +30,7 @@ def main() -> int:
         level=arguments.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    if arguments.parent_pid is not None and not _die_with(arguments.parent_pid):
+    if arguments.parent_pid is not None and not end_with(arguments.parent_pid):
         return 1
     try:
         spec = read_spec(arguments.spec)
@@ -55,14 +53,6 @@ def _arguments() -> argparse.Namespace:
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
     )
     return parser.parse_args()
-
-
-def _die_with(parent: int) -> bool:
-    """Whether the parent lives; from now on, this process does not outlive it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # In this order: of a parent that died before the call above, nobody is told.
-    return os.getppid() == parent
 
 
 async def _serve(spec: ServiceSpec, address: str, grace_seconds: float) -> None:

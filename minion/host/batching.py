@@ -130,9 +130,7 @@ class BatchQueue(Generic[E]):
             free_in: seconds until each busy worker is expected to be free.
         """
         if self._formed:
-            members = self._formed.popleft()
-            late = [example for example in members if _expired(example, now)]
-            return Batch([example for example in members if example not in late], late)
+            return self._take_formed(now)
         if not self._groups:
             return None
         moments = [
@@ -155,6 +153,15 @@ class BatchQueue(Generic[E]):
                 if other.members:
                     self._formed.append(other.members)
         return batch
+
+    def _take_formed(self, now: float) -> Batch[E]:
+        formed = self._formed.popleft()
+        late = [example for example in formed if _expired(example, now)]
+        members = [example for example in formed if example not in late]
+        most = self.policy.max_batch_size  # which may have been higher when it was formed
+        if len(members) > most:
+            self._formed.appendleft(members[most:])
+        return Batch(members[:most], late)
 
     def take_ahead(self, now: float, *, takers: int, busy_workers: int) -> Batch[E] | None:
         """The next batch of a worker that still runs one, if it is full already.

@@ -12,7 +12,6 @@ import ctypes
 import gc
 import mmap
 import os
-import signal
 import socket
 import sys
 import time
@@ -27,15 +26,17 @@ from wire.area import Area, halves, slots
 from wire.batches import BatchFailure, Load, Loaded, Message, Run, decode
 from wire.errors import Code
 from wire.frames import FrameReader
+from wire.lifetimes import end_with_parent
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _READ_BYTES = 256 * 1024
 _MAX_DETAIL_CHARACTERS = 300
 
 
 def main() -> int:
     arguments = _arguments()
-    _die_with_the_host()
+    # Not even one that is busy and never reads its socket survives its host. One that died
+    # before this line is met as end-of-file; in a container it may well be process 1.
+    end_with_parent()
     return work(arguments.socket, arguments.arena)
 
 
@@ -76,7 +77,7 @@ def _load(load: Load, arena: int, connection: socket.socket) -> Union[Session, N
         _give_back_what_loading_left()
         loaded = time.perf_counter()
         model.warmup(zeros(load.inputs))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         traceback.print_exc()
         _send(connection, BatchFailure(0, Code.NOT_READY.value, _in_a_line(error)))
         return None
@@ -89,7 +90,7 @@ def _load(load: Load, arena: int, connection: socket.socket) -> Union[Session, N
     return Session(model, incoming=Area(incoming), outgoing=slots(outgoing))
 
 
-def _in_a_line(error: Exception) -> str:
+def _in_a_line(error: BaseException) -> str:
     """For the operator's table; the traceback is in the log."""
     text = str(error) if isinstance(error, LoadError) else f"{type(error).__name__}: {error}"
     line = text.strip().partition("\n")[0][:_MAX_DETAIL_CHARACTERS]
@@ -119,16 +120,6 @@ def _give_back_what_loading_left() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
     if trim is not None:
         trim(0)
-
-
-def _die_with_the_host() -> None:
-    """No orphan survives its host, not even one that is busy and never reads its socket.
-
-    A host that died before this line is met as end-of-file. Its pid says
-    nothing: in a container the host may well be process 1.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

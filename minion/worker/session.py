@@ -66,7 +66,7 @@ class Session:
         started = self._clock()
         try:
             answers = self._predict(self._batch(run))
-        except Exception:
+        except (Exception, SystemExit):
             # The log is the author's; outside, an exception is a code and one line.
             traceback.print_exc()
             return BatchFailure(run.id, Code.MODEL_ERROR.value, "the model raised an exception")

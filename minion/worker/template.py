@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import fcntl
 import gc
 import importlib
@@ -37,8 +36,8 @@ from wire.forks import (
     decode,
     encode,
 )
+from wire.lifetimes import end_with
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _BACKLOG = 128
 
 
@@ -59,7 +58,7 @@ class _Worker(NamedTuple):
 
 def main() -> int:
     arguments = _arguments()
-    if not _die_with(arguments.parent_pid):
+    if not end_with(arguments.parent_pid):
         return 1
     os.umask(0o077)  # as a host on this machine has it
     # Before the import: whoever asks meanwhile waits in the backlog.
@@ -82,12 +81,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parent-pid", type=int, required=True, help="end when this process does")
     parser.add_argument("modules", nargs="+", help="what to import")
     return parser.parse_args()
-
-
-def _die_with(parent: int) -> bool:
-    """Whether the parent lives; from now on, this process does not outlive it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    return os.getppid() == parent
 
 
 def _listen(path: str) -> socket.socket:

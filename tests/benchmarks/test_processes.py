@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.processes import Tree
 
-#: Burns half a second of CPU in a daemon whose parent has gone, says its pid, and stays.
+#: Burns more than half a second of CPU in a daemon whose parent has gone, says its pid, and stays.
 DAEMON = """
 import os, sys, time
 from pathlib import Path
@@ -17,7 +17,7 @@ if os.fork() == 0:
     os.setsid()
     if os.fork() > 0:
         os._exit(0)
-    while time.process_time() < 0.5:
+    while time.process_time() < 0.6:
         pass
     Path("new").write_text(str(os.getpid()))
     os.rename("new", "pid")
@@ -51,6 +51,32 @@ def test_a_daemon_ends_with_its_server(daemon: Tree, tmp_path: Path) -> None:
 
     while is_running(pid):  # it has been killed; the kernel takes its time
         os.sched_yield()
+
+
+#: Has a semaphore that only the tracker of its own resources would take away.
+SEMAPHORE = """
+import multiprocessing, os, signal, time
+from pathlib import Path
+semaphore = multiprocessing.get_context("spawn").Semaphore()
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+Path("new").write_text(semaphore._semlock.name)
+os.rename("new", "name")
+time.sleep(600)
+"""
+
+
+@pytest.mark.timeout(60)
+def test_whoever_tidies_up_after_a_server_is_given_the_time(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SEMAPHORE]
+    tree = Tree(command, log=tmp_path / "log", variables={}, folder=tmp_path)
+    while not (tmp_path / "name").exists():
+        assert tree.is_alive(), (tmp_path / "log").read_text()
+    left = Path("/dev/shm") / f"sem.{(tmp_path / 'name').read_text().lstrip('/')}"
+    assert left.exists()
+
+    tree.stop()
+
+    assert not left.exists()
 
 
 def is_running(pid: int) -> bool:

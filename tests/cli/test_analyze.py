@@ -123,7 +123,7 @@ async def test_a_file_that_is_missing_fails_alone(
     done = await analyze(tmp_path / "none.jpg", photo("good"))
 
     assert done.returncode == 1
-    assert "failed: No such file or directory" in done.stdout
+    assert "No such file or directory (unreadable-photo)" in done.stdout
     assert "tag good" in done.stdout
 
 

@@ -244,7 +244,7 @@ class Stage:
             directory=str(MODELS / "fragile"),
             entry="fragile:Fragile",
             options={"harm": harm, **({"gate": str(gate.path)} if gate is not None else {})},
-            predict_timeout_seconds=0.2 if gate is None else 20.0,
+            predict_timeout_seconds=0.6 if gate is None else 20.0,
         )
 
     def list(self, host: Host, *, epoch: int = 1, ttl: float = 60.0) -> None:

@@ -271,13 +271,18 @@ async def test_twenty_photos_at_once_come_back_each_with_its_own(stage: Stage) -
 
 
 async def test_a_deadline_that_passes_while_the_photo_is_decoded_is_a_504(stage: Stage) -> None:
-    coordinator, _ = await on(stage, "one")
-    large = photo(*GREEN, size=(6000, 6000))  # some hundred milliseconds of work
+    stage.publish("picture")
+    await stage.host("picture")
+    gate = stage.gate()
+    await stage.fragile_decoder("raise", gate)
+    coordinator = await stage.coordinator()
 
-    answer = await coordinator.analyze(large, params={"timeout": "0.05"})
+    asked = asyncio.create_task(coordinator.analyze(photo(*GREEN), params={"timeout": "1"}))
+    async with gate.held():
+        answer = await asked
 
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline-exceeded")
-    assert await all_free(coordinator, "one", "decoder")
+    assert await all_free(coordinator, "picture", "decoder")
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/msgpack"])

@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 from aiohttp import web
 from edge import LIMITS, calling, exchange, post, serving
+from stage import PATIENCE_SECONDS
 
 from coordinator.errors import QueueFull
 from coordinator.http.body import read_body
@@ -108,18 +109,18 @@ async def test_a_body_of_which_nothing_arrives_any_more_is_given_up_long_before_
 
 
 async def test_a_slow_body_that_keeps_coming_may_take_longer_than_it_may_stand_still():
-    """In real time: 15 pieces, 20 ms apart, with 200 ms to stand still."""
+    """In real time: 30 pieces, 40 ms apart, with a second to stand still."""
 
     async def patient(request):
-        return web.Response(body=await read_body(request, 100, 30.0, 0.2))
+        return web.Response(body=await read_body(request, 100, 30.0, 1.0))
 
     async with serving(patient) as port, calling(port) as caller:
-        await caller.send(post(content_type=ANY, Content_Length="15"))
-        for _ in range(15):
-            await asyncio.sleep(0.02)
+        await caller.send(post(content_type=ANY, Content_Length="30"))
+        for _ in range(30):
+            await asyncio.sleep(0.04)
             await caller.send(b"x")
 
-        assert (await caller.reply()).body == b"x" * 15
+        assert (await caller.reply()).body == b"x" * 30
 
 
 async def test_a_broken_chunk_is_the_callers_fault():
@@ -234,7 +235,7 @@ async def test_a_caller_that_hangs_up_leaves_no_error_in_the_log(caplog):
     async with serving(watched) as port:
         async with calling(port) as caller:
             await caller.send(post(b"ab", ANY, Content_Length="3"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await ended.wait()
 
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -131,6 +132,30 @@ async def test_tune_gives_the_numbers_that_are_in_force(stage: Stage) -> None:
     link.close()
 
 
+async def test_a_tune_that_nobody_waits_for_any_more_is_forgotten() -> None:
+    async with somebody(saying(SWITCHED + READY)) as address:
+        link = await open_link(address, "test")
+        before = given_up()
+        await tune_in_vain(link)
+        await asyncio.sleep(0)  # the loop itself refers to what it woke this task for
+
+        assert given_up() == before
+        link.close()
+
+
+async def tune_in_vain(link: Link) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await link.tune(Tuning(1, 1, 0.0, 1))
+
+
+def given_up() -> int:
+    """Futures that were cancelled, and that somebody refers to."""
+    gc.collect()
+    futures = [each for each in gc.get_objects() if isinstance(each, asyncio.Future)]
+    return sum(each.cancelled() for each in futures)
+
+
 async def test_each_waits_until_its_own_deadline_and_no_longer(stage: Stage) -> None:
     stage.publish("gate")
     gate = stage.gate()
@@ -140,7 +165,7 @@ async def test_each_waits_until_its_own_deadline_and_no_longer(stage: Stage) -> 
 
     patient = asking(link, x(1))
     async with gate.held():
-        late, soon = asking(link, x(2), within=0.2), asking(link, x(3), within=0.05)
+        late, soon = asking(link, x(2), within=1.0), asking(link, x(3), within=0.05)
         for name, asked in (("patient", patient), ("late", late), ("soon", soon)):
             asked.add_done_callback(lambda _, name=name: ended.append(name))
         outcome = await late

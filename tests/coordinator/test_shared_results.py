@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
 from redis_server import RedisServer
-from stage import eventually
+from stage import PATIENCE_SECONDS, eventually
 
 from coordinator.cache import PHOTO, key_of
 from coordinator.shared_results import SharedResults
@@ -36,9 +37,11 @@ async def sharing(
 async def found(shared: SharedResults, data: bytes) -> bool:
     """Whether it is found once it was put, and written, which nobody is told of."""
     shared.put(KEY, data)
-    for _ in range(200):
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
         if await shared.get(KEY) == data:
             return True
+        await asyncio.sleep(0.002)
     return False
 
 
@@ -86,7 +89,7 @@ async def test_one_that_goes_away_is_noticed_counted_on_and_asked_again(
 async def test_one_that_stands_still_is_a_miss_for_all_who_ask_and_then_left_alone(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with sharing(redis_server.url, patience_seconds=0.5) as shared:
+    async with sharing(redis_server.url, patience_seconds=2.0) as shared:
         assert await found(shared, DATA)
         with redis_server.stunned():
             together = [shared.get(KEY) for _ in range(50)]
@@ -99,6 +102,16 @@ async def test_one_that_stands_still_is_a_miss_for_all_who_ask_and_then_left_alo
         # No connection is left in the middle of an answer that somebody gave up.
         assert await asyncio.gather(*(shared.get(OTHER) for _ in range(50))) == [None] * 50
         assert await shared.get(KEY) == DATA
+
+
+async def test_what_cannot_be_written_costs_nobody_else_their_place(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sharing(redis_server.url) as shared:
+        shared.put("a key that is no bytes", DATA)  # type: ignore[arg-type]
+        await eventually(lambda: "goes on" in caplog.text, "it is said")
+
+        assert await found(shared, DATA)
 
 
 async def test_a_redis_without_a_bound_is_warned_about(

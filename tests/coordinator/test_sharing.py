@@ -307,7 +307,7 @@ async def test_a_follower_with_a_later_deadline_outlives_its_leaders(stage: Stag
     coordinator, others = await stage.coordinator(), joined("picture")
 
     async with (
-        sending(coordinator, query="?timeout=0.5") as leader,
+        sending(coordinator, query="?timeout=1.5") as leader,
         sending(coordinator) as follower,
     ):
         await eventually(lambda: others.since() == 1, "the follower waits")

@@ -224,6 +224,7 @@ async def test_an_environment_that_cannot_be_built_fails_its_model_alone(home: H
 
         assert "msgpack==0.0.999" in failed.detail
         assert "ends with:" in failed.detail
+        assert failed.detail in (home.path / "logs" / "bad-1.0.0-0.log").read_text()
         assert (await platform.ask("good"))["model"] == "good"
 
 

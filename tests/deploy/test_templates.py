@@ -18,6 +18,7 @@ from tests.minion.service import DEADLINE_SECONDS, alive, eventually
 
 ONE = TemplateKey(sys.executable, ("colorsys",))
 OTHER = TemplateKey(sys.executable, ("fractions",))
+THIRD = TemplateKey(sys.executable, ("statistics",))
 UNFIT = TemplateKey(sys.executable, ("nowhere_to_be_found",))
 
 
@@ -95,13 +96,38 @@ async def test_what_nobody_needs_any_more_goes_and_the_rest_stays(
     assert not alive(before[1].pid)
 
 
-async def test_past_the_limit_there_is_none_until_another_has_gone(templates: Templates) -> None:
+async def test_past_the_limit_there_is_one_as_soon_as_another_has_gone(
+    site: Site, templates: Templates
+) -> None:
     templates.socket(ONE)
     templates.socket(OTHER)
+    promised = templates.socket(THIRD)
+    assert len(templates.processes()) == 2
+    assert not listens(promised)
 
-    assert templates.socket(UNFIT) is None
-    await templates.keep({ONE})
-    assert templates.socket(UNFIT) is not None
+    await templates.keep({ONE, THIRD, None})
+
+    await eventually(lambda: listens(promised), "it listens where it was promised")
+    assert [each.detail for each in templates.processes()] == ["colorsys", "statistics"]
+
+
+async def test_one_that_comes_while_its_predecessor_goes_listens_at_the_same_place(
+    site: Site, templates: Templates
+) -> None:
+    path = templates.socket(ONE)
+    await eventually(lambda: listens(path), "it listens")
+
+    going = asyncio.create_task(templates.keep([]))
+    await asyncio.sleep(0)  # it has begun
+    assert templates.processes() == []
+    assert templates.socket(ONE) == path
+    await going
+
+    await eventually(lambda: listens(path), "its successor listens")
+
+
+async def test_where_there_shall_be_none_nobody_is_sent_to_one(site: Site) -> None:
+    assert Templates(site, limit=0).socket(ONE) is None
 
 
 async def test_one_that_is_killed_is_started_again_at_its_place(

@@ -331,6 +331,18 @@ def test_halves(whole: str, parts: list[str]) -> None:
     assert halve(list(whole)) == [list(part) for part in parts]
 
 
+def test_a_batch_formed_before_it_became_too_large_leaves_in_parts() -> None:
+    queue = queue_of("x", delay=0.0)
+    gone = Item("b", deadline=10.0)
+    queue.put_back([Item("a"), gone, Item("c"), Item("d"), Item("e"), Item("f")])
+
+    queue.policy = BatchPolicy(2, 0.0)
+    first, *rest = [queue.take(now=10.0) for _ in range(4)]
+
+    assert first == Batch([Item("a"), Item("c")], [gone])
+    assert [names(each) for each in rest] == ["de", "f", "x"]
+
+
 def test_new_numbers_are_in_force_at_once() -> None:
     queue = queue_of("abc", delay=60.0)
 

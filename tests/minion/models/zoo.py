@@ -97,6 +97,21 @@ class Raises(Model):
         return said(batch)
 
 
+class Quits(Model):
+    def predict(self, batch):
+        if poisoned(batch):
+            sys.exit("no more of this")
+        return said(batch)
+
+
+class QuitsWhileLoading(Model):
+    def load(self, context):
+        sys.exit("no weights")
+
+    def predict(self, batch):
+        raise NotImplementedError
+
+
 class Refuses(Model):
     """Raises for the first poisoned example, as authors do who look at one at a time."""
 
