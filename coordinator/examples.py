@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from coordinator.cache import Entry, Key, key_of
 from coordinator.decoder import predict
@@ -26,7 +28,7 @@ from wire.answers import unpack_answer
 from wire.tensor import Buffer, Tensor
 
 
-class Example(NamedTuple):
+class Example(msgspec.Struct, frozen=True):
     """What a model is asked, as values and as it came."""
 
     inputs: Mapping[str, Tensor]

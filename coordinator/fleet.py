@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
+import msgspec
+
 from coordinator.errors import DemitasseError, InvalidOutput, NotServing, QueueFull
 from coordinator.link import Link, Settle, open_link, settling
 from coordinator.parcels import Parcels
@@ -42,7 +44,7 @@ class Place(NamedTuple):
     epoch: int
 
 
-class Prediction(NamedTuple):
+class Prediction(msgspec.Struct, frozen=True):
     """A Result, with the answer unpacked, where it comes from and what the road took."""
 
     result: Result
@@ -67,10 +69,7 @@ class Replica:
 
     @property
     def ready(self) -> bool:
-        link = self._link
-        if link is None or link.status is None or link.stuck:
-            return False
-        return link.status.ready and not link.status.draining
+        return self.room is not None
 
     @property
     def lives(self) -> bool:
@@ -85,11 +84,15 @@ class Replica:
         return self.taken + (status.others if status is not None else 0)
 
     @property
-    def room(self) -> int:
+    def room(self) -> int | None:
+        """How many more examples it takes; None while it takes none at all, full or not."""
         link = self._link
-        if link is None or link.status is None:
-            return 0
-        return link.status.queue_limit - self.occupied
+        if link is None or link.stuck:
+            return None
+        status = link.status
+        if status is None or not status.ready or status.draining:
+            return None
+        return status.queue_limit - status.others - self.taken
 
     @property
     def seconds_per_example(self) -> float:
@@ -106,9 +109,6 @@ class Replica:
         self.tuning = tuning
         if self._link is not None:
             await _apply(self._link, tuning)
-
-    def take(self) -> None:
-        self.taken += 1
 
     def give_back(self) -> None:
         self.taken -= 1
@@ -172,7 +172,7 @@ class Ticket:
         self._settle: Settle | None = None
         self._id = 0
         self._sent = 0.0
-        replica.take()
+        replica.taken += 1
 
     def memory(self, size_bytes: int) -> memoryview:
         """Where the one input may be received: in sight of the host, if possible."""
@@ -227,6 +227,7 @@ class Ticket:
 
     def _answered(self, outcome: Result | DemitasseError) -> None:
         assert self._settle is not None
+        self._link = None  # which has nothing to call off any more
         if not isinstance(outcome, Result):
             self._settle(outcome)
             return
@@ -306,12 +307,15 @@ class Fleet:
             NotServing: no replica is connected and ready.
             QueueFull: every one of them is at its limit.
         """
-        ready = [each for each in self._by_version.get((model, version), ()) if each.ready]
-        if not ready:
+        roomiest, most = None, 0
+        for replica in self._by_version.get((model, version), ()):
+            room = replica.room
+            if room is not None and (roomiest is None or room > most):
+                roomiest, most = replica, room
+        if roomiest is None:
             raise _not_serving(model, version)
-        roomiest = ready[0] if len(ready) == 1 else max(ready, key=lambda replica: replica.room)
-        if roomiest.room <= 0:
-            raise _queue_full(roomiest)
+        if most <= 0:
+            raise _queue_full(roomiest, most)
         return Ticket(roomiest)
 
     def ready(self, model: str, version: str) -> bool:
@@ -337,10 +341,10 @@ async def _apply(link: Link, tuning: Tuning) -> None:
             await link.tune(tuning)
 
 
-def _queue_full(replica: Replica) -> QueueFull:
+def _queue_full(replica: Replica, room: int) -> QueueFull:
     """There is room when as many have left as are there above the limit, and one more: the
     limit may have been lowered."""
-    place, occupied, room = replica.place, replica.occupied, replica.room
+    place, occupied = replica.place, replica.occupied
     return QueueFull(
         f"{place.model} {place.version} has {occupied} examples queued or running, "
         f"its limit is {occupied + room}",

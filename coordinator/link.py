@@ -14,7 +14,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
+
+import msgspec
 
 from coordinator.errors import (
     DeadlineExceeded,
@@ -45,7 +47,7 @@ from wire.messages import (
     decode,
     padded,
 )
-from wire.tensor import Buffer, Tensor
+from wire.tensor import Buffer, Tensor, made
 
 log = logging.getLogger("demitasse.coordinator.link")
 
@@ -67,7 +69,7 @@ Settle = Callable[[Any], None]
 """Told the outcome once: what was asked for, or the DemitasseError in its place."""
 
 
-class _Waiting(NamedTuple):
+class _Waiting(msgspec.Struct, frozen=True):
     settle: Settle
     deadline: float
     """On the monotonic clock."""
@@ -131,13 +133,15 @@ class Link(asyncio.BufferedProtocol):
         """
         if self.closed.done():
             raise NotServing(_LOST)
-        id = self._next_id()
+        id = self._last_id = self._last_id + 1
         left = max(deadline - time.monotonic(), 0.0)
-        size = sum(padded(len(tensor.data)) for tensor in inputs.values())
+        size = 0
+        for tensor in inputs.values():
+            size += padded(len(tensor.data))
         if size > MAX_EXAMPLE_BYTES:
             raise _too_large()
-        kept, place = self._placed(inputs, size)
-        buffers = Predict(id, inputs, left, parameters, place).encode()
+        kept, place = self._placed(inputs, size) if size >= MIN_PARCEL_BYTES else (None, None)
+        buffers = made(Predict, (id, inputs, left, parameters, place)).encode()
         if len(buffers[0]) > MAX_HEAD_BYTES:
             raise _too_large()
         self._ask(id, buffers, _Waiting(settle, deadline, kept))
@@ -145,7 +149,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _placed(self, inputs: Mapping[str, Tensor], size_bytes: int) -> tuple[object, int | None]:
         """What keeps the inputs where the host sees them, and the place; None: they travel."""
-        if size_bytes < MIN_PARCEL_BYTES or self._parcels is None or not self.shares:
+        if self._parcels is None or not self.shares:
             return None, None
         if len(inputs) == 1:
             (tensor,) = inputs.values()
@@ -168,7 +172,7 @@ class Link(asyncio.BufferedProtocol):
 
     async def tune(self, tuning: Tuning) -> Tuning:
         """Asks for new numbers; returns those in force. Raises NotServing."""
-        id = self._next_id()
+        id = self._last_id = self._last_id + 1
         answered: asyncio.Future[Tuning | DemitasseError] = self._loop.create_future()
         if self.closed.done():
             raise NotServing(_LOST)
@@ -190,10 +194,6 @@ class Link(asyncio.BufferedProtocol):
         """Hangs up on a host to which nothing more need be said."""
         if self._transport is not None:
             self._transport.abort()
-
-    def _next_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
 
     def _ask(self, id: int, buffers: Sequence[Buffer], waiting: _Waiting) -> None:
         self._waiting[id] = waiting

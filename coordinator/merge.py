@@ -34,7 +34,8 @@ Outcome = Prediction | Cached | Shared | DemitasseError
 
 
 def milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    # Rounded to a whole number: to decimals, Python takes the long way over text.
+    return round(seconds * 1e6) / 1000
 
 
 def model_entry(version: str, outcome: Outcome) -> dict[str, Any]:
@@ -43,8 +44,14 @@ def model_entry(version: str, outcome: Outcome) -> dict[str, Any]:
     Of an answer that was not computed for this request, batch size and replica are those
     that it was computed with, and the timeline is this request's own.
     """
-    if isinstance(outcome, DemitasseError):
-        return {"version": version, "error": outcome}
+    if isinstance(outcome, Prediction):
+        result = outcome.result
+        timeline = {
+            "queue": milliseconds(result.queue_seconds),
+            "predict": milliseconds(result.predict_seconds),
+            "link": milliseconds(outcome.link_seconds),
+        }
+        return _came(version, outcome.output, result.batch_size, outcome.replica, timeline)
     if isinstance(outcome, Cached):
         entry, timeline = outcome.entry, {"cache": milliseconds(outcome.seconds)}
         came = _came(version, outcome.output, entry.batch_size, entry.replica, timeline)
@@ -54,13 +61,7 @@ def model_entry(version: str, outcome: Outcome) -> dict[str, Any]:
         batch_size = prediction.result.batch_size
         came = _came(version, prediction.output, batch_size, prediction.replica, timeline)
         return {**came, "shared": True}
-    result = outcome.result
-    timeline = {
-        "queue": milliseconds(result.queue_seconds),
-        "predict": milliseconds(result.predict_seconds),
-        "link": milliseconds(outcome.link_seconds),
-    }
-    return _came(version, outcome.output, result.batch_size, outcome.replica, timeline)
+    return {"version": version, "error": outcome}
 
 
 def _came(

@@ -75,12 +75,14 @@ def unpack_answer(answer: Answer) -> Any:
 
 def _plain(value: Any, arrays: List[np.ndarray], place: str, depth: int) -> Any:
     kind = type(value)
+    if kind is int:
+        return _integer(value, place)
     if kind is str:
         return _text(value, place)
     if kind is float:
         return _finite(value, place)
-    if value is None or kind in (bool, int):
-        return _integer(value, place)
+    if value is None or kind is bool:
+        return value
     if depth == MAX_DEPTH:
         raise WireError(f"{place} is nested more than {MAX_DEPTH} deep")
     if isinstance(value, np.ndarray):
@@ -89,7 +91,7 @@ def _plain(value: Any, arrays: List[np.ndarray], place: str, depth: int) -> Any:
         return _plain(_unboxed(value, place), arrays, place, depth + 1)
     if hasattr(value, "keys"):
         return {
-            _key(key, place): _plain(
+            key if type(key) is str and key.isascii() else _key(key, place): _plain(
                 value[key], arrays, f"{place}.{key}" if place else str(key), depth + 1
             )
             for key in value
@@ -128,8 +130,8 @@ def _finite(value: float, place: str) -> float:
     return value
 
 
-def _integer(value: Any, place: str) -> Any:
-    if value is not None and not -(2**63) <= value < 2**63:
+def _integer(value: int, place: str) -> int:
+    if not -(2**63) <= value < 2**63:
         raise WireError(f"{place} does not fit into 64 bits")
     return value
 

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tup
 from wire.errors import WireError
 from wire.frames import Frame, encode_frame
 from wire.heads import Kind, count, is_int, listed, mapped, pack, pair, seconds, text, unpack
-from wire.tensor import Buffer, byte_size
+from wire.tensor import Buffer, byte_size, made
 from wire.torch_options import TorchOptions
 
 
@@ -198,7 +198,7 @@ def _answer_entry(item: Any) -> Union[PackedAnswer, Invalid]:
         packed, tensors = item
         if type(packed) is bytes and type(tensors) is list:
             if not tensors:  # most have none
-                return PackedAnswer(packed, ())
+                return made(PackedAnswer, (packed, ()))
             return PackedAnswer(packed, [_tensor_ref(tensor) for tensor in tensors])
     if isinstance(item, list) and len(item) == 3:
         code, detail, invalid_input = item

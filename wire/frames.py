@@ -17,7 +17,7 @@ from typing import Callable, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from wire.errors import WireError
-from wire.tensor import Buffer
+from wire.tensor import Buffer, made
 
 PROTOCOL_VERSION = 2
 MAGIC = b"DM"
@@ -49,7 +49,7 @@ class Frame(NamedTuple):
 
 def encode_frame(kind: int, id: int, head: bytes, body: Sequence[Buffer] = ()) -> List[Buffer]:
     """The buffers of one frame, in order; `body` buffers are not copied where they are large."""
-    size = sum(map(len, body))
+    size = sum(map(len, body)) if body else 0
     header = HEADER.pack(MAGIC, PROTOCOL_VERSION, kind, len(head), size, id)
     if size <= _JOIN_BYTES:
         return [b"".join((header, head, *body))]
@@ -103,15 +103,17 @@ class FrameReader:
         elif self._begun:
             view = memoryview(self._begun + data)
             self._begun = b""
-        while len(view) >= HEADER.size:
-            kind, id, head_end, size = self._measure(view)
-            if len(view) < size:
-                self._frame, self._filled = self._allocate(size), len(view)
-                self._frame[: len(view)] = view
+        start, arrived = 0, len(view)
+        while arrived - start >= HEADER.size:
+            kind, id, head_end, end = self._measure(view, start)
+            if end > arrived:
+                self._frame, self._filled = self._allocate(end - start), arrived - start
+                self._frame[: self._filled] = view[start:]
                 return frames
-            frames.append(Frame(kind, id, view[HEADER.size : head_end], view[head_end:size]))
-            view = view[size:]
-        self._begun = bytes(view)
+            head = view[start + HEADER.size : head_end]
+            frames.append(made(Frame, (kind, id, head, view[head_end:end])))
+            start = end
+        self._begun = bytes(view[start:])
         return frames
 
     @property
@@ -127,11 +129,12 @@ class FrameReader:
         if self._filled < len(frame):
             return []
         self._frame = None
-        kind, id, head_end, _ = self._measure(frame)
+        kind, id, head_end, _ = self._measure(frame, 0)
         return [Frame(kind, id, frame[HEADER.size : head_end], frame[head_end:])]
 
-    def _measure(self, view: memoryview) -> "tuple[int, int, int, int]":
-        magic, version, kind, head, body, id = HEADER.unpack_from(view)
+    def _measure(self, view: memoryview, start: int) -> "tuple[int, int, int, int]":
+        """Kind and id of the frame that starts there, and where its head and its body end."""
+        magic, version, kind, head, body, id = HEADER.unpack_from(view, start)
         if magic != MAGIC:
             raise WireError("not a frame: the first two bytes are not 'DM'")
         if version != PROTOCOL_VERSION:
@@ -140,5 +143,5 @@ class FrameReader:
             raise WireError(f"a head of {head} bytes, at most {self._max_head_bytes} are allowed")
         if body > self._max_body_bytes:
             raise WireError(f"a body of {body} bytes, at most {self._max_body_bytes} are allowed")
-        head_end = HEADER.size + head
+        head_end = start + HEADER.size + head
         return kind, id, head_end, head_end + body

@@ -42,7 +42,7 @@ from wire.heads import (
     unpack_list,
     unpack_map,
 )
-from wire.tensor import Buffer, Tensor, byte_size
+from wire.tensor import Buffer, Tensor, byte_size, made
 
 TENSOR_ALIGNMENT = 8
 _PADDING = bytes(TENSOR_ALIGNMENT)
@@ -147,21 +147,20 @@ class Predict(NamedTuple):
         timeout, place = _ASKED.unpack_from(frame.head)
         if not timeout >= 0:
             raise WireError("timeout is not a number of seconds")
-        names, declared, parameters = _asked(bytes(frame.head[_ASKED.size :]))
-        if place == _IN_BODY:
-            tensors = _cut(frame.body, declared)
-        elif memory is None or place < 0 or len(frame.body):
-            raise WireError("place lies in no memory")
-        else:
-            size = sum(map(_padded_bytes, declared))
-            tensors = _cut(memory[place : place + size], declared)
-        return cls(
+        asked = _asked(bytes(frame.head[_ASKED.size :]))
+        body = frame.body
+        if place != _IN_BODY:
+            if memory is None or place < 0 or len(body):
+                raise WireError("place lies in no memory")
+            body = memory[place : place + asked.layout.size_bytes]
+        fields = (
             frame.id,
-            dict(zip(names, tensors)),
+            dict(zip(asked.names, _cut(body, asked.layout))),
             None if timeout == _FOREVER else timeout,
-            parameters,
+            asked.parameters,
             None if place == _IN_BODY else place,
         )
+        return made(cls, fields)
 
 
 class Answer(NamedTuple):
@@ -210,9 +209,12 @@ class Result(NamedTuple):
             raise WireError("the head is shorter than its answer")
         if not (0 <= queue < _FOREVER and 0 <= predict < _FOREVER):
             raise WireError("queue or predict is not a number of seconds")
-        declared = [pair(item) for item in unpack_list(head[end:])] if end < len(head) else []
-        answer = Answer(bytes(head[_RESULT.size : end]), _cut(frame.body, declared))
-        return cls(frame.id, answer, batch_size, queue, predict)
+        tensors: List[Tensor] = []
+        if end < len(head) or len(frame.body):  # most have none
+            declared = unpack_list(head[end:]) if end < len(head) else []
+            tensors = _cut(frame.body, _layout(map(pair, declared)))
+        answer = made(Answer, (bytes(head[_RESULT.size : end]), tensors))
+        return made(cls, (frame.id, answer, batch_size, queue, predict))
 
 
 class Failure(NamedTuple):
@@ -391,6 +393,22 @@ def _tuning(head: Mapping[str, Any]) -> Tuning:
     )
 
 
+class _Layout(NamedTuple):
+    """Where tensors lie in a body; see `body_of`."""
+
+    tensors: Sequence[Tuple[str, Tuple[int, ...], int, int]]
+    """dtype, shape, and from where to where."""
+    size_bytes: int
+
+
+class _Asked(NamedTuple):
+    """What the map of a Predict's head says."""
+
+    names: List[str]
+    layout: _Layout
+    parameters: Dict[str, Any]
+
+
 @lru_cache(maxsize=1024)
 def _packed_names(asked: Tuple[Tuple[str, str, Tuple[int, ...]], ...]) -> bytes:
     return pack({"inputs": asked})
@@ -403,21 +421,18 @@ def _packed_asked(
     return pack({"inputs": asked, "parameters": parameters}) if parameters else _packed_names(asked)
 
 
-def _asked(head: bytes) -> Tuple[List[str], List[Tuple[str, Tuple[int, ...]]], Dict[str, Any]]:
-    """Names, dtypes and shapes of a Predict's inputs, and its parameters."""
+def _asked(head: bytes) -> _Asked:
     return _asked_before(head) if len(head) <= _REMEMBERED_BYTES else _read_asked(head)
 
 
-def _read_asked(
-    packed: bytes,
-) -> Tuple[List[str], List[Tuple[str, Tuple[int, ...]]], Dict[str, Any]]:
+def _read_asked(packed: bytes) -> _Asked:
     head = unpack_map(packed)
     triples = [_triple(item) for item in listed(head, "inputs")]
     names = [name for name, _, _ in triples]
     if len(set(names)) != len(names):
         raise WireError("an input is named twice")
     parameters = checked_parameters(head["parameters"]) if "parameters" in head else {}
-    return names, [(dtype, shape) for _, dtype, shape in triples], parameters
+    return _Asked(names, _layout(triple[1:] for triple in triples), parameters)
 
 
 _asked_before = lru_cache(maxsize=1024)(_read_asked)
@@ -440,31 +455,33 @@ def body_of(tensors: Iterable[Tensor]) -> List[Buffer]:
     return body
 
 
-def _cut(body: memoryview, declared: Sequence[Tuple[str, Tuple[int, ...]]]) -> List[Tensor]:
+def _layout(declared: Iterable[Tuple[str, Tuple[int, ...]]]) -> _Layout:
+    tensors, start = [], 0
+    for dtype, shape in declared:
+        size = byte_size(dtype, shape)
+        tensors.append((dtype, shape, start, start + size))
+        start += padded(size)
+    return _Layout(tensors, start)
+
+
+def _cut(body: memoryview, layout: _Layout) -> List[Tensor]:
     """The tensors that `body_of` laid out, as views.
 
     Raises:
         WireError: the body is longer or shorter than what was declared.
     """
-    tensors, start = [], 0
-    for dtype, shape in declared:
-        size = byte_size(dtype, shape)
-        if start + size > len(body):
-            raise WireError("the body is shorter than its tensors")
-        tensors.append(Tensor(dtype, shape, body[start : start + size]))
-        start += padded(size)
-    if start != len(body):
-        raise WireError(f"a body of {len(body)} bytes, its tensors take {start} with padding")
-    return tensors
+    if len(body) != layout.size_bytes:
+        raise WireError(
+            f"a body of {len(body)} bytes, its tensors take {layout.size_bytes} with padding"
+        )
+    return [
+        made(Tensor, (dtype, shape, body[start:end])) for dtype, shape, start, end in layout.tensors
+    ]
 
 
 def padded(size_bytes: int) -> int:
     """So many bytes, up to the alignment of what follows."""
     return size_bytes + -size_bytes % TENSOR_ALIGNMENT
-
-
-def _padded_bytes(declared: Tuple[str, Tuple[int, ...]]) -> int:
-    return padded(byte_size(*declared))
 
 
 def checked_parameters(value: Any) -> Dict[str, Any]:

@@ -16,6 +16,10 @@ from wire.errors import WireError
 
 Buffer = Union[bytes, bytearray, memoryview]
 
+#: Makes a named tuple of all its fields, for what is made per example: to call its class
+#: takes twice as long (0.31 and 0.16 microseconds), since that is a function in Python.
+made = tuple.__new__
+
 #: Name on the wire -> numpy dtype. Names are those of the Open Inference
 #: Protocol in lower case.
 DTYPES = {

@@ -90,6 +90,8 @@ async def _of_example(
 class Direct:
     """An example of a model's own inputs, sent and answered by calls alone."""
 
+    __slots__ = ("_media_type", "_settle", "_ticket", "version")
+
     def __init__(self, analysis: Analysis, version: Version, media_type: str) -> None:
         self.version = version
         self._media_type = media_type
@@ -105,15 +107,14 @@ class Direct:
         try:
             self._ticket.send(example.inputs, example.parameters, deadline, self._answered)
         except DemitasseError as error:
-            self._count(error.code)
+            count_answer(self.version.model, self.version.version, error.code)
             raise
 
     def _answered(self, outcome: Outcome) -> None:
-        self._count(outcome.code if isinstance(outcome, DemitasseError) else "ok")
+        version = self.version
+        code = outcome.code if isinstance(outcome, DemitasseError) else "ok"
+        count_answer(version.model, version.version, code)
         self._settle(outcome)
-
-    def _count(self, code: str) -> None:
-        count_answer(self.version.model, self.version.version, code)
 
     def close(self) -> None:
         self._ticket.close()

@@ -94,6 +94,9 @@ class Express:
         self.draining = False
         self.stamp = ""
         self._snapshot = snapshot
+        self._resolved_in: Snapshot | None = None
+        self._resolved: dict[ModelRef, Version] = {}
+        self._max_number_bytes = min(limits.max_json_bytes, limits.max_body_bytes)
         self._empty = asyncio.Event()
         shortest = min(patience.keepalive, patience.body_idle, patience.lingering)
         self._interval = min(_LOOK_SECONDS, max(shortest / 2, 0.05))
@@ -104,13 +107,12 @@ class Express:
 
     def takes(self, head: PlainHead) -> bool:
         """Whether such a body is read here. Where not, aiohttp's road says why, or reads it."""
-        limits = self.limits
-        if head.media_type == payloads.BYTES:
-            return head.length <= limits.max_body_bytes
         if head.media_type in payloads.NUMBERS:
-            return head.length <= min(limits.max_json_bytes, limits.max_body_bytes)
+            return head.length <= self._max_number_bytes
+        if head.media_type == payloads.BYTES:
+            return head.length <= self.limits.max_body_bytes
         if head.media_type.startswith("image/"):
-            return head.length <= limits.max_image_bytes and self._takes_photos(head)
+            return head.length <= self.limits.max_image_bytes and self._takes_photos(head)
         return False
 
     def _takes_photos(self, head: PlainHead) -> bool:
@@ -121,7 +123,13 @@ class Express:
 
     def version(self, head: PlainHead) -> Version:
         """The version that is asked. Raises NotFound."""
-        return resolve(self._snapshot(), ModelRef(head.model, head.version))
+        snapshot = self._snapshot()
+        if snapshot is not self._resolved_in:
+            self._resolved_in, self._resolved = snapshot, {}
+        version = self._resolved.get(head.ref)
+        if version is None:  # what is kept is no more than what is published
+            version = self._resolved[head.ref] = resolve(snapshot, head.ref)
+        return version
 
     async def drain(self, grace_seconds: float) -> None:
         """Answers what is being asked, then hangs up; on the rest when the grace is over."""
@@ -288,7 +296,7 @@ class Connection(asyncio.BufferedProtocol):
                 too_slow = self._too_slow(self._heard)
                 self._give_up(too_slow) if too_slow else self._ask(body)
             return
-        swallowed = min(nbytes, self._swallow)
+        swallowed = min(nbytes, self._swallow) if self._swallow else 0
         if swallowed or not self._ahead:  # a head has so much time from its first byte
             self._heard = time.monotonic()
         self._swallow -= swallowed
@@ -327,7 +335,8 @@ class Connection(asyncio.BufferedProtocol):
         self._head = head
         self._started = time.monotonic()
         self._id = replies.request_id(head.request_id)
-        self._filled = min(len(ahead) - end, head.length)
+        arrived = ahead[end : end + head.length]
+        self._filled = len(arrived)
         self._ahead = ahead[end + self._filled :]
         try:
             self._admit(head)
@@ -336,7 +345,10 @@ class Connection(asyncio.BufferedProtocol):
         except Exception:
             self._blunder()
         else:
-            self._take_body(ahead[end : end + self._filled], head.length)
+            if self._filled == head.length:
+                self._ask(arrived)
+            else:
+                self._await_body(arrived, head.length)
         return True
 
     def _admit(self, head: PlainHead) -> None:
@@ -346,10 +358,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline = self._started + header_timeout(head.timeout, express.timeouts)
         self._errand = errand(express.analysis, version, head.media_type)
 
-    def _take_body(self, arrived: bytes, length: int) -> None:
-        if len(arrived) == length:
-            self._ask(arrived)
-            return
+    def _await_body(self, arrived: bytes, length: int) -> None:
         assert self._errand is not None
         try:
             self._body = self._errand.memory(length)
@@ -411,7 +420,7 @@ class Connection(asyncio.BufferedProtocol):
         self._last = last or self._express.draining or self._swallow > _SWALLOW_BYTES
         self._write(reply)
         now = time.monotonic()
-        route = _ROUTE if head.version is None else _ROUTE_OF_VERSION
+        route = _ROUTE if head.ref.selector is None else _ROUTE_OF_VERSION
         count_request(route, reply.status, code, now - self._started)
         self._free()
         self._head = None
@@ -425,16 +434,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def _write(self, reply: Reply) -> None:
         assert self._transport is not None
+        more = "" if reply.retry_after is None else f"Retry-After: {reply.retry_after}\r\n"
+        if self._last:
+            more += "Connection: close\r\n"
         head = (
             f"{_STATUS_LINES[reply.status]}Content-Type: {reply.content_type}\r\n"
             f"Content-Length: {len(reply.body)}\r\n{REQUEST_ID_HEADER}: {self._id}\r\n"
-            f"{self._express.stamp}"
+            f"{self._express.stamp}{more}\r\n"
         )
-        if reply.retry_after is not None:
-            head += f"Retry-After: {reply.retry_after}\r\n"
-        if self._last:
-            head += "Connection: close\r\n"
-        self._transport.write(f"{head}\r\n".encode() + reply.body)
+        self._transport.write(head.encode() + reply.body)
 
     def _free(self) -> None:
         """Gives place and memory back; an answer that is still on its way is called off."""

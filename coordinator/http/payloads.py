@@ -273,9 +273,9 @@ def _example(
         )
     if body.parameters:
         tensors.check_parameters(body.parameters)
-    inputs = {
-        name: tensors.from_value(name, specs[name], value) for name, value in body.inputs.items()
-    }
+    inputs = {}
+    for name, value in body.inputs.items():
+        inputs[name] = tensors.from_value(name, specs[name], value)
     return Example(inputs, body.parameters, raw, media_type)
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from coordinator.router import ModelRef
+
 #: A head starts like this, or it is not plain.
 START = b"POST /models/"
 END = b"\r\n\r\n"
@@ -43,9 +45,8 @@ _FOR_AIOHTTP = frozenset(
 class PlainHead(NamedTuple):
     """What a plain request's head says."""
 
-    model: str
-    version: str | None
-    """A number, the beginning of one, or an alias; None: the default."""
+    ref: ModelRef
+    """The model, and its version where one is named."""
     length: int
     """Of the body, at least 1."""
     media_type: str
@@ -89,8 +90,7 @@ def _read(head: bytes) -> PlainHead | None:
     if not _LENGTH.fullmatch(length):
         return None
     return PlainHead(
-        asked[1].decode(),
-        asked[2].decode() if asked[2] is not None else None,
+        ModelRef(asked[1].decode(), asked[2].decode() if asked[2] is not None else None),
         int(length),
         fields.get("content-type", "").partition(";")[0].strip().lower(),
         fields.get("accept"),

@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -61,7 +61,7 @@ _numbers = itertools.count()
 _LEAVES = frozenset({str, int, float, bool, type(None)})
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True):
     """All that a server needs to answer one request."""
 
     status: int

@@ -16,7 +16,7 @@ import numpy as np
 
 from coordinator.errors import InputMismatch, InvalidBase64, InvalidBody
 from wire.errors import WireError
-from wire.tensor import DTYPES, Buffer, Tensor, TensorSpec, byte_size
+from wire.tensor import DTYPES, Buffer, Tensor, TensorSpec, byte_size, made
 
 _NUMBERS = frozenset({int, float})
 #: dtype -> format of the struct module, standard sizes; bool is left out, since any value passes.
@@ -48,13 +48,10 @@ def from_value(name: str, spec: TensorSpec, value: Any) -> Tensor:
     """
     if type(value) is dict:
         return _binary_tensor(name, spec, value)
-    if len(spec.shape) == 1 and spec.dtype in _FORMATS and _is_row(value):
+    listed = type(value) is list and len(spec.shape) == 1 and spec.dtype in _FORMATS
+    if listed and _NUMBERS.issuperset(map(type, value)):
         return _flat_tensor(name, spec, value)
     return _nested_tensor(name, spec, value)
-
-
-def _is_row(value: Any) -> bool:
-    return type(value) is list and _NUMBERS.issuperset(map(type, value))
 
 
 def _flat_tensor(name: str, spec: TensorSpec, value: list[float]) -> Tensor:
@@ -74,7 +71,7 @@ def _flat_tensor(name: str, spec: TensorSpec, value: list[float]) -> Tensor:
     # A sum is quick to look at; one that overflows says nothing about its numbers.
     if format_ in "efd" and not (math.isfinite(sum(value)) or all(map(math.isfinite, value))):
         raise _mismatch(name, "a value is not finite")
-    return Tensor(spec.dtype, (length,), data)
+    return made(Tensor, (spec.dtype, (length,), data))
 
 
 def _nested_tensor(name: str, spec: TensorSpec, value: Any) -> Tensor:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from minion.host.arena import MAX_BATCH_BYTES
 from minion.host.batching import Batch, BatchPolicy, BatchQueue, Wait, halve
 from minion.host.bouncer import Bouncer, Ending, QueueFull
@@ -26,7 +28,7 @@ from minion.host.workers import Worker
 from wire.batches import BatchFailure, BatchResult, Invalid
 from wire.errors import Code, WireError
 from wire.messages import Answer, Tuning
-from wire.tensor import Tensor
+from wire.tensor import Tensor, made
 
 #: How often a worker may die of one example alone: once by bad luck, and once more.
 MAX_CRASHES = 2
@@ -60,35 +62,16 @@ class Refused(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-class Example:
+class Example(msgspec.Struct, eq=False):
     """One accepted example. `settle` is called once, unless it is abandoned first."""
 
-    __slots__ = (
-        "crashes",
-        "deadline",
-        "group",
-        "inputs",
-        "parameters",
-        "settle",
-        "submitted",
-    )
-
-    def __init__(
-        self,
-        inputs: Mapping[str, Tensor],
-        parameters: Mapping[str, Any],
-        deadline: float | None,
-        settle: Callable[[Outcome], None],
-        group: Group,
-        now: float,
-    ) -> None:
-        self.inputs = inputs
-        self.parameters = parameters
-        self.deadline = deadline
-        self.settle: Callable[[Outcome], None] | None = settle
-        self.group = group
-        self.submitted = now
-        self.crashes = 0
+    inputs: Mapping[str, Tensor]
+    parameters: Mapping[str, Any]
+    deadline: float | None
+    settle: Callable[[Outcome], None] | None
+    group: Group
+    submitted: float
+    crashes: int = 0
 
 
 class Lane:
@@ -437,6 +420,7 @@ def _outcomes(batch: LaneBatch, result: BatchResult, worker: Worker) -> list[Out
             outcomes.append(Failed(*entry))
             continue
         tensors = [worker.tensor(ref, result) for ref in entry.tensors] if entry.tensors else ()
-        answer = Answer(entry.packed, tensors)
-        outcomes.append(Answered(answer, size, started - example.submitted, seconds))
+        answer = made(Answer, (entry.packed, tensors))
+        told = (answer, size, started - example.submitted, seconds)
+        outcomes.append(made(Answered, told))
     return outcomes

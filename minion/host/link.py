@@ -32,7 +32,7 @@ from wire.messages import (
     Tuned,
     decode,
 )
-from wire.tensor import Buffer
+from wire.tensor import Buffer, made
 
 log = logging.getLogger("demitasse.host.link")
 
@@ -174,7 +174,7 @@ class HostLink(asyncio.Protocol):
         def settle(outcome: Outcome) -> None:
             del self._examples[id]
             if isinstance(outcome, Answered):
-                self._send(Result(id, *outcome))
+                self._send(made(Result, (id, *outcome)))
             else:
                 self._send(Failure(id, *outcome))
             self._tell_others()
@@ -189,7 +189,8 @@ class HostLink(asyncio.Protocol):
 
     def _tell_others(self) -> None:
         """Everybody's room changed with this; told soon, and together. One link alone knows."""
-        self._push_soon()
+        if self._push_timer is None:
+            self._push_soon()
         if len(self._links) > 1:
             for link in self._links:
                 link._push_soon()

@@ -22,7 +22,7 @@ from wire.batches import BatchFailure, BatchResult, Invalid, PackedAnswer, Run, 
 from wire.errors import Code, WireError
 from wire.frames import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from wire.messages import TENSOR_ALIGNMENT
-from wire.tensor import DTYPES, Buffer, Tensor
+from wire.tensor import DTYPES, Buffer, Tensor, made
 
 #: Of a batch's answers without their arrays; the rest of the head is for refusals.
 MAX_ANSWERS_BYTES = MAX_HEAD_BYTES * 3 // 4
@@ -125,7 +125,7 @@ class Session:
             if isinstance(answer, InvalidInput):
                 return Invalid(_words(answer.code), _words(answer.reason), True)
             packed, arrays = pack_answer(answer)
-            return PackedAnswer(packed, _place_all(arrays, area, body))
+            return made(PackedAnswer, (packed, _place_all(arrays, area, body) if arrays else ()))
         except WireError as error:
             return _not_sent(str(error))
         except Exception as error:  # the author's own mappings and subclasses are asked here
@@ -148,8 +148,6 @@ def _bound(entries: List[Union[PackedAnswer, Invalid]]) -> None:
 
 
 def _place_all(arrays: Sequence[np.ndarray], area: Area, body: List[Buffer]) -> Sequence[TensorRef]:
-    if not arrays:
-        return ()
     size = sum(array.nbytes + TENSOR_ALIGNMENT for array in arrays)
     if size > MAX_BODY_BYTES:  # of the frame in which the host sends them on
         raise WireError(f"{size} bytes of arrays, at most {MAX_BODY_BYTES} are allowed")

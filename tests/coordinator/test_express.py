@@ -220,6 +220,24 @@ def test_the_two_roads_compared_above_are_two() -> None:
     assert not any(reads(by_aiohttp(data)) for data in ALIKE.values())
 
 
+async def test_an_alias_that_moved_means_another_version_on_the_same_connection(
+    stage: Stage,
+) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        stage.publish("gate", version=version)
+        await stage.host("gate", version)
+    stage.catalog.set_alias("gate", "default", "1.0.0", who="test")
+    coordinator = await stage.coordinator()
+
+    async with calling(coordinator.port) as caller:
+        before = await asked(caller, example(1))
+        stage.catalog.set_alias("gate", "default", "1.1.0", who="test")
+        await coordinator.rooms.directory.refresh()
+        after = await asked(caller, example(1))
+
+    assert [reply.json()["version"] for reply in (before, after)] == ["1.0.0", "1.1.0"]
+
+
 async def test_a_full_queue_refuses_alike_and_before_the_body(stage: Stage) -> None:
     gate, _, coordinator = await gated(stage, queue_limit=1)
     async with calling(coordinator.port) as first, calling(coordinator.port) as caller:

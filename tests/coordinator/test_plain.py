@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from coordinator.http import payloads
 from coordinator.http.plain import END, MAX_BYTES, START, PlainHead, PlainHeads
+from coordinator.router import ModelRef
 
 REQUEST = "POST /models/tagger/infer HTTP/1.1"
 FIELDS = ("Host: edge", "Content-Type: application/json", "Content-Length: 12")
@@ -31,7 +32,7 @@ def read(head: bytes) -> PlainHead | None:
 def test_a_plain_head_is_read() -> None:
     said = read(head(REQUEST, "Accept: */*", "Demitasse-Timeout: 2.5", "X-Request-Id: a-1"))
 
-    assert said == PlainHead("tagger", None, 12, "application/json", "*/*", "2.5", "a-1")
+    assert said == PlainHead(ModelRef("tagger"), 12, "application/json", "*/*", "2.5", "a-1")
     assert head().startswith(START)
 
 
@@ -40,7 +41,7 @@ def test_a_version_may_be_a_number_or_an_alias(version: str) -> None:
     said = read(head(f"POST /models/tagger/versions/{version}/infer HTTP/1.1"))
 
     assert said is not None
-    assert (said.model, said.version) == ("tagger", version)
+    assert said.ref == ("tagger", version)
 
 
 @pytest.mark.parametrize(
@@ -314,8 +315,8 @@ def test_whatever_is_taken_aiohttp_reads_the_same_way(head: bytes) -> None:
     assume(said is not None and said.media_type in TAKEN)
     assert said is not None
 
-    version = "" if said.version is None else f"/versions/{said.version}"
+    version = "" if said.ref.selector is None else f"/versions/{said.ref.selector}"
     expected = Read(
-        "POST", f"/models/{said.model}{version}/infer", said.length, said.media_type, b"abc"
+        "POST", f"/models/{said.ref.name}{version}/infer", said.length, said.media_type, b"abc"
     )
     assert asyncio.run(aiohttp_reads(head[:end] + b"abc")) == expected

@@ -127,6 +127,9 @@ async def test_metrics_follow_the_lane(start_host: StartHost) -> None:
     assert 'demitasse_minion_examples_total{ending="failed"} 1.0' in lines
     assert "demitasse_minion_occupied 0.0" in lines
     assert "demitasse_minion_batch_size_count 1.0" in lines
+    assert "demitasse_minion_batch_size_sum 1.0" in lines
+    assert 'demitasse_minion_batch_size_bucket{le="1.0"} 1.0' in lines
+    assert 'demitasse_minion_batch_seconds_bucket{le="+Inf"} 1.0' in lines
 
 
 # Inference.

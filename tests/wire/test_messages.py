@@ -142,14 +142,14 @@ NOTHING = msgpack.packb({"inputs": []})
         (Kind.HELLO, {"name": b"x"}, b"", "name is not a string"),
         (Kind.HELLO, b"\x81\xa4name\xa1\xff", b"", "not msgpack: UnicodeDecodeError"),
         (Kind.HELLO, b"\x81\xa4name\xc7\x01\x05\x00", b"", "not msgpack"),
-        (Kind.PREDICT, PREDICT, b"\x00" * 3, "shorter"),
+        (Kind.PREDICT, PREDICT, b"\x00" * 3, "3 bytes, its tensors take 8 with padding"),
         (Kind.PREDICT, PREDICT, b"\x00" * 4, "4 bytes, its tensors take 8 with padding"),
         (Kind.PREDICT, PREDICT, b"\x00" * 9, "9 bytes, its tensors take 8"),
         (Kind.PREDICT, {"inputs": [["x", "float32", [-1]]]}, b"", "dimension -1"),
         (Kind.PREDICT, {"inputs": [["x", "float32", [2**31]]]}, b"", "dimension"),
         (Kind.PREDICT, {"inputs": [["x", "float32", [True]]]}, b"", "not .dtype, shape."),
         (Kind.PREDICT, {"inputs": [["x", "float32", [1] * 9]]}, b"", "9 dimensions"),
-        (Kind.PREDICT, {"inputs": [["x", "float32", [2**31 - 1] * 8]]}, b"", "shorter"),
+        (Kind.PREDICT, {"inputs": [["x", "float32", [2**31 - 1] * 8]]}, b"", "0 bytes, its"),
         (Kind.PREDICT, {"inputs": [["x", "object", [1]]]}, b"", "unknown dtype 'object'"),
         (Kind.PREDICT, {"inputs": [["x", "<f4", [1]]]}, b"", "unknown dtype"),
         (Kind.PREDICT, {"inputs": [["x", "uint8", [0]]] * 2}, b"", "named twice"),
@@ -258,7 +258,7 @@ def test_inputs_in_shared_memory_are_views_of_it() -> None:
 
 @pytest.mark.parametrize(
     ("place", "body", "reason"),
-    [(60, b"", "shorter"), (64, b"", "shorter"), (2**62, b"", "shorter"), (-2, b"", "no memory"),
+    [(60, b"", "take 8"), (64, b"", "take 8"), (2**62, b"", "take 8"), (-2, b"", "no memory"),
      (0, bytes(8), "no memory")],
 )  # fmt: skip
 def test_inputs_outside_the_shared_memory_are_refused(place: int, body: bytes, reason: str) -> None:
