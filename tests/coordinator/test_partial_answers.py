@@ -200,7 +200,10 @@ async def test_one_model_cannot_be_required_and_optional(stage: Stage) -> None:
     assert "'slow'" in answer.json()["detail"]
 
 
-async def test_a_photo_that_is_decoded_too_late_leaves_what_is_remembered(stage: Stage) -> None:
+@pytest.mark.parametrize("harm", ["hang", "expire"])
+async def test_a_photo_that_is_decoded_too_late_leaves_what_is_remembered(
+    stage: Stage, harm: str
+) -> None:
     for name, accuracy in (("known", 1.0), ("other", None)):
         stage.publish("picture", name=name, accuracy=accuracy)
         await stage.host(name)
@@ -208,9 +211,8 @@ async def test_a_photo_that_is_decoded_too_late_leaves_what_is_remembered(stage:
     coordinator = await stage.coordinator()
     await coordinator.analyze(RED, params={"models": "known"})
     await decoder.stop()
-    gate = stage.gate()
-    slow = await stage.fragile_decoder("hang", gate)
-    await eventually(lambda: coordinator.rooms.fleet.ready("decoder", slow.place.version), "back")
+    await stage.fragile_decoder(harm, stage.gate() if harm == "hang" else None)
+    await coordinator.connected("decoder")
 
     answer = await coordinator.analyze(RED, params={"timeout": "0.5"})
     alone = await coordinator.analyze(RED, params={"timeout": "0.3", "models": "other"})
