@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -20,18 +20,26 @@ from coordinator.examples import Example, Examples
 from coordinator.fleet import Fleet, Ticket
 from coordinator.merge import (
     Outcome,
+    is_pending,
     milliseconds,
     model_entry,
     naming,
     refuse_if_nothing,
     refuse_if_required,
 )
-from coordinator.photos import Photos, Question, together
+from coordinator.metrics import count_pending
+from coordinator.photos import Photos, Question
 from coordinator.results import Results
 from coordinator.router import ModelRef, resolve
 from coordinator.seats import Seats
+from coordinator.together import together
 from model_registry.snapshot import Snapshot, Version
 from wire.tensor import Buffer
+
+#: What an answer needs from its last part to the caller's hands, and at most this share of the
+#: timeout: a tight one would leave no time for the models.
+WRITING_SECONDS = 0.01
+WRITING_SHARE = 0.05
 
 
 class Registry(Protocol):
@@ -55,8 +63,11 @@ class Asked(NamedTuple):
     """By the name that each has in the answer; see `answer_names`."""
     require: Sequence[str]
     """Names in the answer of those without whom it is worthless."""
+    optional: Collection[str]
+    """Names in the answer of those that are not waited for once all the others have answered."""
     deadline: float
-    """On the monotonic clock."""
+    """When nothing is waited for any more, on the monotonic clock: soon enough to be written
+    before the caller's own."""
     started: float
 
 
@@ -109,18 +120,27 @@ class Analysis:
 
     @contextmanager
     def admit(
-        self, refs: Sequence[ModelRef], require: Sequence[str], timeout_seconds: float
+        self,
+        refs: Sequence[ModelRef],
+        timeout_seconds: float,
+        *,
+        require: Sequence[str] = (),
+        optional: Sequence[str] = (),
     ) -> Iterator[Admission]:
         """Takes a place at the decoder and at every model; gives all back that are left at the end.
 
         Raises:
-            NotFound, InvalidParameter: as `resolve`, or `require` names a model that is not asked.
+            NotFound, InvalidParameter: as `resolve`; `require` or `optional` names a model that
+                is not asked, or both name the same.
             Overloaded: no place at the decoder, at a required model, or at any model at all.
         """
         started = time.monotonic()
         versions = self.resolve(refs)
-        required = _required(versions, require)
-        asked = Asked(versions, required, started + timeout_seconds, started)
+        required = _asked_names(versions, require, "require")
+        unneeded = _asked_names(versions, optional, "optional")
+        _refuse_if_both(require, optional)
+        deadline = started + timeout_seconds - _writing_seconds(timeout_seconds)
+        asked = Asked(versions, required, unneeded, deadline, started)
         with self._seated(versions, required) as seats:
             yield Admission(asked, seats)
 
@@ -128,14 +148,13 @@ class Analysis:
         """One answer for all photos.
 
         Raises:
-            DemitasseError: of a required model, or where there is nothing but errors.
+            DemitasseError: of a required model, or where no model has answered.
         """
         asked = admission.asked
         read = time.monotonic()
         seats = [admission.seats, *(Seats(self._fleet) for _ in photos[1:])]
-        parts = await together(
-            self._one(asked, places, photo) for places, photo in zip(seats, photos, strict=True)
-        )
+        ones = (self._one(asked, *each) for each in zip(seats, photos, strict=True))
+        parts = list((await together(dict(enumerate(ones)))).values())
         if not any("models" in part for part in parts):
             raise parts[0]["error"]
         finished = time.monotonic()
@@ -166,7 +185,8 @@ class Analysis:
             DemitasseError: of the decoder or the model, or the deadline passed.
         """
         name = version.model
-        found = await self._photos.ask(Question(photo, {name: version}, [name], deadline), seats)
+        question = Question(photo, {name: version}, [name], (), deadline)
+        found = await self._photos.ask(question, seats)
         return found.outcomes[name]
 
     def remembers(self, version: Version) -> bool:
@@ -223,8 +243,13 @@ class Analysis:
 
     async def _answer(self, asked: Asked, seats: Seats, photo: NamedPhoto) -> dict[str, Any]:
         started = time.monotonic()
-        question = Question(photo.data, asked.versions, asked.require, asked.deadline)
+        question = Question(
+            photo.data, asked.versions, asked.require, asked.optional, asked.deadline
+        )
         found = await self._photos.ask(question, seats)
+        for name, version in asked.versions.items():
+            if is_pending(found.outcomes[name]):
+                count_pending(version.model, version.version)
         seconds = time.monotonic() - started
         return {
             "name": photo.name,
@@ -248,19 +273,31 @@ def answer_names(refs: Sequence[ModelRef]) -> list[str]:
     return [ref.name if counts[ref.name] == 1 else str(ref) for ref in refs]
 
 
-def _required(versions: Mapping[str, Version], require: Sequence[str]) -> list[str]:
-    """Names in the answer of those that `require` names. A model that is not asked is refused:
+def _asked_names(versions: Mapping[str, Version], models: Sequence[str], field: str) -> list[str]:
+    """Names in the answer of those that a parameter names. A model that is not asked is refused:
     left out of sight, its absence would look like its answer."""
-    if not require:
+    if not models:
         return []
     asked = {version.model for version in versions.values()}
-    for name in require:
+    for name in models:
         if name not in asked:
             raise InvalidParameter(
-                f"require names {name!r}, which is not asked; there are {', '.join(sorted(asked))}",
-                field="require",
+                f"{field} names {name!r}, which is not asked; there are {', '.join(sorted(asked))}",
+                field=field,
             )
-    return [name for name, version in versions.items() if version.model in require]
+    return [name for name, version in versions.items() if version.model in models]
+
+
+def _refuse_if_both(require: Sequence[str], optional: Sequence[str]) -> None:
+    for name in require:
+        if name in optional:
+            raise InvalidParameter(
+                f"{name!r} cannot be required and optional at once", field="optional"
+            )
+
+
+def _writing_seconds(timeout_seconds: float) -> float:
+    return min(WRITING_SECONDS, WRITING_SHARE * timeout_seconds)
 
 
 def _refuse_unless_it_takes_photos(version: Version) -> None:

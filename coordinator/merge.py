@@ -1,17 +1,18 @@
 """Several models' outcomes as one answer.
 
 Plain functions over values: what an answer looks like, and when a partial one
-is worth sending. Times are seconds in and milliseconds out.
+is worth sending. A model that was too late, `DeadlineExceeded`, is pending.
+Times are seconds in and milliseconds out.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from coordinator.cache import Entry
-from coordinator.errors import DemitasseError
+from coordinator.errors import DeadlineExceeded, DemitasseError
 from coordinator.fleet import Prediction
 
 
@@ -39,7 +40,8 @@ def milliseconds(seconds: float) -> float:
 
 
 def model_entry(version: str, outcome: Outcome) -> dict[str, Any]:
-    """One model's part of an answer: its output and how it came about, or its error.
+    """One model's part of an answer: its output and how it came about, its error, or that
+    the answer left without it.
 
     Of an answer that was not computed for this request, batch size and replica are those
     that it was computed with, and the timeline is this request's own.
@@ -61,6 +63,8 @@ def model_entry(version: str, outcome: Outcome) -> dict[str, Any]:
         batch_size = prediction.result.batch_size
         came = _came(version, prediction.output, batch_size, prediction.replica, timeline)
         return {**came, "shared": True}
+    if is_pending(outcome):
+        return {"version": version, "pending": True}
     return {"version": version, "error": outcome}
 
 
@@ -74,6 +78,33 @@ def _came(
         "replica": replica,
         "timeline_ms": timeline,
     }
+
+
+def is_pending(outcome: object) -> bool:
+    """Whether it was not ready when the answer had to leave."""
+    return isinstance(outcome, DeadlineExceeded)
+
+
+def is_enough(
+    outcomes: Mapping[str, object],
+    asked: Iterable[str],
+    require: Iterable[str],
+    optional: Collection[str],
+) -> bool:
+    """Whether nothing that is still to come could be worth waiting for.
+
+    Args:
+        outcomes: of those that are done, by name in the answer.
+        asked: the names of all.
+        require: those without whom the answer is worthless: one that has failed settles it.
+        optional: those that are waited for only while there is nothing to answer with, or
+            another one is waited for anyhow.
+    """
+    if any(isinstance(outcomes.get(name), DemitasseError) for name in require):
+        return True
+    if any(name not in outcomes and name not in optional for name in asked):
+        return False
+    return any(not isinstance(outcome, DemitasseError) for outcome in outcomes.values())
 
 
 def refuse_if_required(outcomes: Mapping[str, object], require: Iterable[str]) -> None:

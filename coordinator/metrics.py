@@ -31,6 +31,9 @@ REQUEST_SECONDS = Histogram(
     "demitasse_request_seconds", "time from head to answer", ["route"], buckets=_SECONDS
 )
 ANSWERS = Counter("demitasse_answers", "models' parts of answers", ["model", "version", "code"])
+PENDING = Counter(
+    "demitasse_pending_answers", "answers that left without this model's part", ["model", "version"]
+)
 SHARED = Counter(
     "demitasse_shared_flights",
     "waits for what another request had begun to compute",
@@ -62,6 +65,7 @@ class _Durations:
 
 _requests: Tally[tuple[str, int, str]] = Tally()
 _answers: Tally[tuple[str, str, str]] = Tally()
+_pending: Tally[tuple[str, str]] = Tally()
 _shared: Tally[tuple[str, str]] = Tally()
 _cache_lookups: Tally[tuple[str, str, str]] = Tally()
 _durations: dict[str, _Durations] = {}
@@ -82,6 +86,11 @@ def count_request(route: str, status: int, code: str, seconds: float) -> None:
 def count_answer(model: str, version: str, code: str) -> None:
     """One model answered one example; `code` is `ok`, or that of its error."""
     _answers[model, version, code] += 1
+
+
+def count_pending(model: str, version: str) -> None:
+    """One answer left without this model's part, which was not ready in time."""
+    _pending[model, version] += 1
 
 
 def count_shared(model: str, version: str) -> None:
@@ -118,6 +127,8 @@ def flush() -> None:
         histogram._sum.inc(durations.total)
         for bucket, count in zip(histogram._buckets, durations.counts, strict=True):
             bucket.inc(count)
+    for pending, count in _pending.items():
+        PENDING.labels(*pending).inc(count)
     for shared, count in _shared.items():
         SHARED.labels(*shared).inc(count)
     for lookup, count in _cache_lookups.items():
@@ -128,6 +139,7 @@ def flush() -> None:
     _evicted = 0
     _requests.clear()
     _answers.clear()
+    _pending.clear()
     _shared.clear()
     _cache_lookups.clear()
     _durations.clear()

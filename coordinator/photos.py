@@ -11,14 +11,13 @@ Knows no HTTP; `analysis` admits requests and puts the answers together.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import os
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from coordinator.cache import PHOTO, Entry, Key, PhotoFacts, key_of
 from coordinator.decoder import (
@@ -38,6 +37,7 @@ from coordinator.merge import (
     Cached,
     Outcome,
     Shared,
+    is_enough,
     naming,
     refuse_if_nothing,
     refuse_if_required,
@@ -45,11 +45,11 @@ from coordinator.merge import (
 from coordinator.metrics import count_shared
 from coordinator.results import Results
 from coordinator.seats import Seats
+from coordinator.together import together
 from model_registry.snapshot import Version
 from wire.answers import unpack_answer
 from wire.tensor import Buffer
 
-T = TypeVar("T")
 #: What a photo comes to depends on who made its pixels, too.
 _KIND = f"{PHOTO} {DECODER_VERSION}"
 
@@ -62,6 +62,8 @@ class Question(NamedTuple):
     """By name in the answer."""
     require: Sequence[str]
     """Names without whom the answer is worthless."""
+    optional: Collection[str]
+    """Names that are not waited for once all the others have answered."""
     deadline: float
     """On the monotonic clock."""
 
@@ -119,7 +121,8 @@ class Photos:
         self._computing: Flights[Key, _Landed] = Flights()
 
     async def ask(self, question: Question, seats: Seats) -> Found:
-        """What every model says of one photo.
+        """What every model says of one photo. One that is late is `DeadlineExceeded`, and called
+        off unless another request waits for it.
 
         While a photo is not a large one, nothing before the first wait gives up the turn of
         the loop: of many that come at once the first computes, and each of the others has
@@ -145,9 +148,12 @@ class Photos:
             question.file, digest, transforms_of(asked.values()), seats, question.deadline
         )
         waiting = {name: each for name, each in asked.items() if name not in refused}
-        computed = await self._computed(waiting, keys, photo, started)
-        answers = {**known, **dict(zip(waiting, computed, strict=True))}
-        outcomes = {**refused, **{name: answer.outcome for name, answer in answers.items()}}
+        there = {**refused, **{name: answer.outcome for name, answer in known.items()}}
+        enough = partial(_is_enough, question, there)
+        computed = await self._computed(waiting, keys, photo, started, enough)
+        answers = {**known, **computed}
+        late = {name: DeadlineExceeded() for name in waiting.keys() - computed.keys()}
+        outcomes = {**refused, **late, **{n: answer.outcome for n, answer in answers.items()}}
         refuse_if_required(outcomes, question.require)
         refuse_if_nothing(outcomes)
         decoded_at = max(answer.decoded_at for answer in answers.values())
@@ -196,22 +202,30 @@ class Photos:
         keys: Mapping[str, Key],
         photo: _Photo,
         started: float,
-    ) -> list[_Answer]:
-        """The answers that were not here. Raises DemitasseError: the photo's own."""
+        enough: Callable[[Mapping[str, _Answer | _NotDecoded]], bool],
+    ) -> dict[str, _Answer]:
+        """The answers that were not here, as far as they are waited for.
+
+        Raises:
+            DemitasseError: the photo's own.
+        """
+        if enough({}):
+            return {}
         with ExitStack() as leaving:
             # All of them before the first is waited for: what lands meanwhile is no longer there.
             waits = {
                 name: leaving.enter_context(self._wait(name, version, keys[name], photo))
                 for name, version in asked.items()
             }
-            landed = await together(
-                self._settled(wait, name, asked[name], keys[name], photo, started)
+            parts = {
+                name: self._settled(wait, name, asked[name], keys[name], photo, started)
                 for name, wait in waits.items()
-            )
-        for each in landed:
+            }
+            landed = await together(parts, enough)
+        for each in landed.values():
             if isinstance(each, _NotDecoded):
                 raise copy.copy(each.error)  # others raise the same one
-        return [each for each in landed if not isinstance(each, _NotDecoded)]
+        return {name: each for name, each in landed.items() if not isinstance(each, _NotDecoded)}
 
     def _wait(self, name: str, version: Version, key: Key, photo: _Photo) -> Wait[_Landed]:
         compute = partial(self._compute, name, version, key, photo)
@@ -236,7 +250,8 @@ class Photos:
         except DeadlineExceeded as error:
             return _Answer(error)
         if isinstance(landed, _NotDecoded):
-            return landed
+            late = isinstance(landed.error, DeadlineExceeded)  # no reason to lose the others
+            return _Answer(landed.error) if late else landed
         if isinstance(landed, Entry):
             return _remembered(landed, started)
         if isinstance(landed, DemitasseError):
@@ -287,6 +302,17 @@ class Photos:
             return error
 
 
+def _is_enough(
+    question: Question,
+    there: Mapping[str, object],
+    landed: Mapping[str, _Answer | _NotDecoded],
+) -> bool:
+    if any(isinstance(each, _NotDecoded) for each in landed.values()):
+        return True
+    outcomes = {n: each.outcome for n, each in landed.items() if isinstance(each, _Answer)}
+    return is_enough({**there, **outcomes}, question.versions, question.require, question.optional)
+
+
 def _remembered(entry: Entry, started: float) -> _Answer:
     output = unpack_answer(entry.answer)
     return _Answer(Cached(entry, output, time.monotonic() - started), entry.photo)
@@ -294,16 +320,3 @@ def _remembered(entry: Entry, started: float) -> _Answer:
 
 def _is_misfortune(landed: _Landed) -> bool:
     return is_misfortune(landed.error if isinstance(landed, _NotDecoded) else landed)
-
-
-async def together(parts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results, in order. Where one fails by a fault of ours, none is left running.
-
-    A single one runs where it is, without a task and without a turn of the loop.
-    """
-    coroutines = list(parts)
-    if len(coroutines) == 1:
-        return [await coroutines[0]]
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(part) for part in coroutines]
-    return [task.result() for task in tasks]

@@ -156,6 +156,7 @@ class Client:
         *,
         models: Iterable[str] = (),
         require: Iterable[str] = (),
+        optional: Iterable[str] = (),
         timeout: float | None = None,
     ) -> Answer:
         """One photo or several through several models, in one request.
@@ -166,14 +167,17 @@ class Client:
                 none: those that the platform has marked for it.
             require: models without which the whole request fails; the others'
                 errors stand in the answer, beside the results.
-            timeout: seconds; None: the platform's default.
+            optional: models that are not waited for once all the others have answered.
+            timeout: seconds, after which a model that has not answered is `pending` in the
+                answer; None: the platform's default.
 
         Raises:
             ApiError
         """
         listed = [photos] if isinstance(photos, str | PathLike | bytes) else photos
         files = [("image", _file(photo)) for photo in listed]
-        asked = {"models": ",".join(models), "require": ",".join(require)}
+        named = {"models": models, "require": require, "optional": optional}
+        asked = {name: ",".join(values) for name, values in named.items()}
         query = {name: value for name, value in asked.items() if value}
         return self._call("POST", "/analyze", timeout, params=query, files=files)
 

@@ -112,12 +112,19 @@ async def test_several_photos_travel_in_one_request_in_order(platform: Platform,
     assert [content for _, content in platform.files] == [b"one", b"two"]
 
 
-async def test_models_and_required_models_are_in_the_query(platform: Platform, ask: Ask) -> None:
+async def test_models_and_how_much_each_matters_are_in_the_query(
+    platform: Platform, ask: Ask
+) -> None:
     platform.answers = [answer(images=[])]
+    models = ["tagger", "caption@2"]
 
-    await ask("analyze", b"photo", models=["tagger", "caption@2"], require=["tagger"])
+    await ask("analyze", b"photo", models=models, require=["tagger"], optional=["caption"])
 
-    assert dict(platform.requests[0].query) == {"models": "tagger,caption@2", "require": "tagger"}
+    assert dict(platform.requests[0].query) == {
+        "models": "tagger,caption@2",
+        "require": "tagger",
+        "optional": "caption",
+    }
 
 
 async def test_what_is_not_asked_for_is_not_sent(platform: Platform, ask: Ask) -> None:

@@ -16,6 +16,7 @@ from coordinator import errors
 from coordinator.metrics import (
     count_answer,
     count_cache_lookup,
+    count_pending,
     count_request,
     count_shared,
     exposition,
@@ -57,6 +58,7 @@ def exposed(scrape: bytes) -> Iterator[Exposed]:
 def of_the_coordinator() -> set[Exposed]:
     count_request("/x", 200, "ok", 0.1)
     count_answer("model", "1.0.0", "ok")
+    count_pending("model", "1.0.0")
     count_shared("model", "1.0.0")
     count_cache_lookup("model", "1.0.0", "hit")
     flush()

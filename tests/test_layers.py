@@ -35,7 +35,7 @@ ALLOWED = {
 #: Inside the coordinator: the later may know the earlier.
 COORDINATOR_ORDER = [
     {"errors", "metrics", "config", "parcels"},
-    {"router", "link", "fleet", "directory", "cache", "digests", "flights", "seats"},
+    {"router", "link", "fleet", "directory", "cache", "digests", "flights", "seats", "together"},
     {"merge", "results", "shared_results"},
     {"decoder", "photos", "examples", "analysis"},
     {"http"},

@@ -1,4 +1,4 @@
-"""What a request's query and head ask for: which models, which of them must answer, how long.
+"""What a request's query and head ask for: which models, how much each matters, how long.
 
 Read before anything is admitted and long before the body. Knows the form of a
 model reference from `router`, and nothing of what there is.
@@ -32,11 +32,13 @@ class Wanted(NamedTuple):
     """Empty: the models that are marked for `/analyze`."""
     require: tuple[str, ...]
     """Names of models without whose answer the whole request fails."""
+    optional: tuple[str, ...]
+    """Names of models that are not waited for once all the others have answered."""
     timeout: float
 
 
 def wanted_refs(request: web.Request, timeouts: Timeouts) -> Wanted:
-    """Models, required models and timeout, from the query and the head.
+    """Models, which of them are required or optional, and timeout, from the query and the head.
 
     Raises:
         InvalidParameter: naming the parameter.
@@ -44,8 +46,9 @@ def wanted_refs(request: web.Request, timeouts: Timeouts) -> Wanted:
     query = request.query
     models = tuple(parse_ref(text) for text in _listed(query.getall("models", ())))
     require = tuple(_listed(query.getall("require", ())))
-    _refuse_unknown(request, "models", "require", "timeout")
-    return Wanted(models, require, read_timeout(request, timeouts))
+    optional = tuple(_listed(query.getall("optional", ())))
+    _refuse_unknown(request, "models", "require", "optional", "timeout")
+    return Wanted(models, require, optional, read_timeout(request, timeouts))
 
 
 def only_timeout(request: web.Request, timeouts: Timeouts) -> float:

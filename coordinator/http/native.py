@@ -49,7 +49,9 @@ def add_routes(app: web.Application) -> None:
 async def analyze(request: web.Request) -> web.Response:
     analysis = request.app[ANALYSIS]
     wanted = payloads.wanted_refs(request, request.app[TIMEOUTS])
-    with analysis.admit(wanted.models, wanted.require, wanted.timeout) as admission:
+    with analysis.admit(
+        wanted.models, wanted.timeout, require=wanted.require, optional=wanted.optional
+    ) as admission:
         reading = payloads.read_photos(request, request.app[LIMITS])
         photos = await _in_time(request, reading, admission.asked.deadline)
         answer = await analysis.run(admission, photos)

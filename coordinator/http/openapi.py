@@ -78,10 +78,15 @@ PREDICTION = {
     | {"description": "True where it was computed for another request; else absent."},
 }
 NOT_COMPUTED = ("cached", "shared")
+PENDING = {
+    "const": True,
+    "description": "The answer left without it: it was not ready within the timeout, or optional.",
+}
 MODEL_ANSWER = {
     "oneOf": [
         _object(PREDICTION, *NOT_COMPUTED),
         _object({"version": TEXT, "error": _ref("Problem")}),
+        _object({"version": TEXT, "pending": PENDING}),
     ]
 }
 IMAGE_ANSWER = _object(
@@ -219,6 +224,12 @@ REQUIRED = {
     "description": "Names of models without whose answer the whole request fails.",
     "schema": TEXT,
 }
+OPTIONAL = {
+    "name": "optional",
+    "in": "query",
+    "description": "Names of models that are not waited for once all the others have answered.",
+    "schema": TEXT,
+}
 
 
 def _path(name: str, description: str) -> Schema:
@@ -286,7 +297,7 @@ DOCUMENT: Schema = {
                 "Photos through every model that is asked for",
                 _ref("Analysis"),
                 body=PHOTO_BODIES,
-                parameters=[REFERENCES, REQUIRED, *TIMEOUTS],
+                parameters=[REFERENCES, REQUIRED, OPTIONAL, *TIMEOUTS],
                 problems=BODY_PROBLEMS,
             )
         },

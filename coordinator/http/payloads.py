@@ -140,7 +140,8 @@ def _form_photos(parts: list[multipart.Part]) -> list[Photo]:
     for part in parts:
         if part.filename is None and part.name not in PHOTO_FIELDS:
             raise InvalidBody(
-                "a form field that is no file; models, require and timeout belong into the query",
+                "a form field that is no file; models, require, optional and timeout "
+                "belong into the query",
                 field=part.name,
             )
     return [Photo(part.filename, part.data) for part in parts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -44,6 +44,12 @@ def analyze(
         str | None,
         typer.Option(metavar="NAME,...", help="Without these models a photo counts as failed."),
     ] = None,
+    optional: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...", help="Do not wait for these models once the others have answered."
+        ),
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds that one photo may take.")
     ] = None,
@@ -57,8 +63,14 @@ def analyze(
     from demitasse.client import Client
 
     def one(file: Path) -> Outcome:
-        return _analyze_one(client, file, listed(models), listed(require), timeout)
+        return _analyze_one(client, file, asked)
 
+    asked = {
+        "models": listed(models),
+        "require": listed(require),
+        "optional": listed(optional),
+        "timeout": timeout,
+    }
     with Client(url or _running_url(load_settings(home=home))) as client:
         outcomes = list(_with_progress(one, files))
     if as_json:
@@ -96,13 +108,11 @@ def _with_progress(one: Any, files: Sequence[Path]) -> Iterator[Outcome]:
             raise
 
 
-def _analyze_one(
-    client: Client, file: Path, models: list[str], require: list[str], timeout: float | None
-) -> Outcome:
+def _analyze_one(client: Client, file: Path, asked: Mapping[str, Any]) -> Outcome:
     from demitasse.client import ApiError
 
     try:
-        answer = client.analyze(file, models=models, require=require, timeout=timeout)
+        answer = client.analyze(file, **asked)
     except ApiError as error:
         if error.code == "unreachable":
             raise  # it will not be there for the other files either
@@ -124,6 +134,8 @@ def _rows(outcome: Outcome) -> list[tuple[object, ...]]:
 def _answer(entry: dict[str, Any]) -> str:
     if "error" in entry:
         return f"{entry['error']['code']}: {entry['error']['detail']}"
+    if "pending" in entry:
+        return "pending"
     return ", ".join(f"{name} {_brief(value)}" for name, value in entry["output"].items())
 
 

@@ -18,7 +18,8 @@ Analyze = Callable[..., Coroutine[Any, Any, subprocess.CompletedProcess[str]]]
 
 
 class Platform:
-    """Says of a photo what is in its file; the file `full` is refused once, `bad` always."""
+    """Says of a photo what is in its file; the file `full` is refused once, `bad` always, and
+    of `late` there is nothing yet."""
 
     def __init__(self) -> None:
         self.refused = 0
@@ -45,7 +46,9 @@ class Platform:
         if content == "bad":
             body = {"code": "image-damaged", "detail": "it is damaged", "request_id": "r-1"}
             return web.json_response(body, status=422)
-        entry = {"version": "1.0.0", "output": {"tag": content}}
+        entry: dict[str, Any] = {"version": "1.0.0", "output": {"tag": content}}
+        if content == "late":
+            entry = {"version": "1.0.0", "pending": True}
         return web.json_response({"images": [{"models": {"tagger": entry}}]})
 
 
@@ -127,9 +130,22 @@ async def test_a_file_that_is_missing_fails_alone(
     assert "tag good" in done.stdout
 
 
-async def test_models_and_required_models_are_passed_on(
+async def test_models_and_how_much_each_matters_are_passed_on(
     analyze: Analyze, photo: Write, platform: Platform
 ) -> None:
-    await analyze(photo("good"), "--models", "tagger, caption@2", "--require", "tagger")
+    models = ("--models", "tagger, caption@2", "--require", "tagger", "--optional", "caption")
 
-    assert platform.queries == [{"models": "tagger,caption@2", "require": "tagger"}]
+    await analyze(photo("good"), *models)
+
+    assert platform.queries == [
+        {"models": "tagger,caption@2", "require": "tagger", "optional": "caption"}
+    ]
+
+
+async def test_a_model_that_the_answer_left_without_is_shown_as_pending_and_fails_nothing(
+    analyze: Analyze, photo: Write
+) -> None:
+    done = await analyze(photo("late"))
+
+    assert done.returncode == 0
+    assert "pending" in done.stdout

@@ -191,17 +191,18 @@ async def test_a_model_that_takes_no_photo_is_refused_by_name(stage: Stage) -> N
 
 @pytest.mark.parametrize("query", [{}, {"models": "one"}], ids=["of-all", "of-the-named"])
 @pytest.mark.parametrize("name", ["other", "nobody", "one@1"])
-async def test_to_require_a_model_that_is_not_asked_is_refused_by_name(
-    stage: Stage, query: dict[str, str], name: str
+@pytest.mark.parametrize("parameter", ["require", "optional"])
+async def test_to_name_a_model_that_is_not_asked_is_refused_by_name(
+    stage: Stage, query: dict[str, str], name: str, parameter: str
 ) -> None:
     coordinator, _ = await on(stage, "one")
     stage.publish("gate", name="other")
     await coordinator.rooms.directory.refresh()
 
-    answer = await coordinator.analyze(photo(*RED), params={**query, "require": name})
+    answer = await coordinator.analyze(photo(*RED), params={**query, parameter: name})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-parameter")
-    assert answer.json()["field"] == "require"
+    assert answer.json()["field"] == parameter
     assert repr(name) in answer.json()["detail"]
 
 

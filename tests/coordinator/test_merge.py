@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from coordinator.cache import Entry
-from coordinator.errors import InvalidInput, ModelError, QueueFull
+from coordinator.errors import DeadlineExceeded, InvalidInput, ModelError, QueueFull
 from coordinator.fleet import Prediction
 from coordinator.merge import (
     Cached,
     Shared,
+    is_enough,
     model_entry,
     naming,
     refuse_if_nothing,
@@ -39,6 +40,48 @@ def test_a_failed_models_entry_is_its_error():
     error = ModelError("it fell over")
 
     assert model_entry("1.0.0", error) == {"version": "1.0.0", "error": error}
+
+
+def test_a_model_that_was_late_is_pending():
+    assert model_entry("1.0.0", DeadlineExceeded()) == {"version": "1.0.0", "pending": True}
+
+
+@pytest.mark.parametrize(
+    ("done", "enough"),
+    [
+        ({}, False),
+        ({"quick": ANSWER}, False),
+        ({"needed": ANSWER}, False),
+        ({"quick": ANSWER, "needed": ANSWER}, True),
+        ({"quick": ModelError("no"), "needed": ANSWER}, True),
+        ({"needed": ModelError("no")}, True),
+        ({"needed": ANSWER, "slow": ANSWER}, False),
+    ],
+    ids=[
+        "nothing",
+        "the-required-is-missing",
+        "another-is-missing",
+        "only-the-optional-is-missing",
+        "a-failure-counts-as-done",
+        "the-required-has-failed",
+        "the-optional-is-no-substitute",
+    ],
+)
+def test_an_answer_waits_for_all_but_the_optional(done, enough):
+    assert is_enough(done, ["quick", "needed", "slow"], ["needed"], ["slow"]) is enough
+
+
+def test_the_optional_are_waited_for_while_there_is_nothing_to_answer_with():
+    asked, optional = ["a", "b", "c"], ["b", "c"]
+
+    assert not is_enough({"a": ModelError("no")}, asked, [], optional)
+    assert not is_enough({"a": ModelError("no"), "b": QueueFull("full")}, asked, [], optional)
+    assert is_enough({"a": ModelError("no"), "b": ANSWER}, asked, [], optional)
+
+
+def test_where_all_are_optional_the_first_answer_is_enough():
+    assert not is_enough({}, ["a", "b"], [], ["a", "b"])
+    assert is_enough({"b": ANSWER}, ["a", "b"], [], ["a", "b"])
 
 
 def test_an_error_of_a_required_model_is_everybodys():

@@ -1,4 +1,4 @@
-"""coordinator/http/head.py: models, require and timeout, from query and head."""
+"""coordinator/http/head.py: models, require, optional and timeout, from query and head."""
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -18,7 +18,7 @@ def wanted(query: str, **headers: str):
 
 
 def test_a_request_that_does_not_say_gets_the_defaults():
-    assert wanted("") == ((), (), 30.0)
+    assert wanted("") == ((), (), (), 30.0)
 
 
 def test_models_are_named_with_versions_and_aliases():
@@ -43,6 +43,10 @@ def test_models_may_be_given_several_times_and_count_once():
 def test_required_models_are_names():
     assert wanted("?models=tagger@2,caption&require=tagger").require == ("tagger",)
     assert wanted("?require=tagger").require == ("tagger",)
+
+
+def test_optional_models_are_names():
+    assert wanted("?models=a,b@2,c&optional=b,%20c&optional=b").optional == ("b", "c")
 
 
 @pytest.mark.parametrize(
