@@ -34,6 +34,7 @@ from coordinator.router import ModelRef, resolve
 from coordinator.seats import Seats
 from coordinator.together import together
 from model_registry.snapshot import Snapshot, Version
+from wire.flows import Flow
 from wire.tensor import Buffer
 
 #: What an answer needs from its last part to the caller's hands, and at most this share of the
@@ -65,6 +66,8 @@ class Asked(NamedTuple):
     """Names in the answer of those without whom it is worthless."""
     optional: Collection[str]
     """Names in the answer of those that are not waited for once all the others have answered."""
+    flow: Flow
+    """Whose turn it counts against."""
     deadline: float
     """When nothing is waited for any more, on the monotonic clock: soon enough to be written
     before the caller's own."""
@@ -123,6 +126,7 @@ class Analysis:
         self,
         refs: Sequence[ModelRef],
         timeout_seconds: float,
+        flow: Flow,
         *,
         require: Sequence[str] = (),
         optional: Sequence[str] = (),
@@ -140,8 +144,8 @@ class Analysis:
         unneeded = _asked_names(versions, optional, "optional")
         _refuse_if_both(require, optional)
         deadline = started + timeout_seconds - _writing_seconds(timeout_seconds)
-        asked = Asked(versions, required, unneeded, deadline, started)
-        with self._seated(versions, required) as seats:
+        asked = Asked(versions, required, unneeded, flow, deadline, started)
+        with self._seated(versions, required, flow) as seats:
             yield Admission(asked, seats)
 
     async def run(self, admission: Admission, photos: Sequence[NamedPhoto]) -> dict[str, Any]:
@@ -152,7 +156,7 @@ class Analysis:
         """
         asked = admission.asked
         read = time.monotonic()
-        seats = [admission.seats, *(Seats(self._fleet) for _ in photos[1:])]
+        seats = [admission.seats, *(Seats(self._fleet, asked.flow) for _ in photos[1:])]
         ones = (self._one(asked, *each) for each in zip(seats, photos, strict=True))
         parts = list((await together(dict(enumerate(ones)))).values())
         if not any("models" in part for part in parts):
@@ -167,13 +171,13 @@ class Analysis:
         }
 
     @contextmanager
-    def admit_photo(self, version: Version) -> Iterator[Seats]:
+    def admit_photo(self, version: Version, flow: Flow) -> Iterator[Seats]:
         """A place at the decoder and at one model, for a photo that is for this model alone.
 
         Raises:
             Overloaded: there is none.
         """
-        with self._seated({version.model: version}, [version.model]) as seats:
+        with self._seated({version.model: version}, [version.model], flow) as seats:
             yield seats
 
     async def infer_photo(
@@ -194,9 +198,9 @@ class Analysis:
         return self._results.keeps(version)
 
     @contextmanager
-    def admit_example(self, version: Version) -> Iterator[Seats]:
+    def admit_example(self, version: Version, flow: Flow) -> Iterator[Seats]:
         """A place at one model, for an example of its own inputs. Raises Overloaded."""
-        with Seats(self._fleet) as seats:
+        with Seats(self._fleet, flow) as seats:
             error = seats.reserve(version.model, version.model, version.version)
             if error is not None:
                 raise error
@@ -212,14 +216,16 @@ class Analysis:
         """
         return await self._examples.ask(seats, version, example, deadline)
 
-    def reserve(self, version: Version) -> Ticket:
+    def reserve(self, version: Version, flow: Flow) -> Ticket:
         """A place at one replica of this version, without a detour. Raises Overloaded."""
-        return self._fleet.reserve(version.model, version.version)
+        return self._fleet.reserve(version.model, version.version, flow)
 
     @contextmanager
-    def _seated(self, versions: Mapping[str, Version], require: Sequence[str]) -> Iterator[Seats]:
+    def _seated(
+        self, versions: Mapping[str, Version], require: Sequence[str], flow: Flow
+    ) -> Iterator[Seats]:
         """Places for one photo. Raises Overloaded where too few are left to be of use."""
-        with Seats(self._fleet) as seats:
+        with Seats(self._fleet, flow) as seats:
             error = seats.reserve(DECODER, DECODER, DECODER_VERSION)
             if error is not None:
                 raise naming(error, DECODER)

@@ -23,8 +23,8 @@ from coordinator.http import admin, native, openapi
 from coordinator.http.body import SERVER_OPTIONS, PayloadLimits
 from coordinator.http.express import Express, Patience
 from coordinator.http.guard import programs_only
-from coordinator.http.head import Timeouts
-from coordinator.http.keys import LIMITS, TIMEOUTS
+from coordinator.http.head import Callers, Timeouts
+from coordinator.http.keys import CALLERS, LIMITS, TIMEOUTS
 from coordinator.http.middleware import counted, problems
 from coordinator.parcels import Parcels
 from coordinator.results import Results
@@ -133,6 +133,7 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
     _introduce(app, rooms)
     app[LIMITS] = _limits(settings)
     app[TIMEOUTS] = _timeouts(settings)
+    app[CALLERS] = Callers(settings.weights)
     native.add_routes(app)
     openapi.add_routes(app)
     return app
@@ -158,6 +159,7 @@ async def serve_public(settings: Settings, rooms: Rooms) -> AsyncIterator[int]:
         rooms.analysis,
         _limits(settings),
         _timeouts(settings),
+        Callers(settings.weights),
         Patience(
             keepalive=settings.keepalive_timeout,
             body=settings.body_timeout,

@@ -18,12 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
+from wire.flows import checked_caller
+
 ENVIRONMENT_PREFIX = "DEMITASSE_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 MIB = 1024 * 1024
+#: Past these one caller would in effect have another class.
+LEAST_WEIGHT, MOST_WEIGHT = 0.01, 100.0
 
 
 class InvalidSettings(ValueError):
@@ -104,6 +108,13 @@ class Settings:
     max_timeout: Annotated[
         float, About("The longest timeout that a request may ask for.", unit="seconds", least=0.001)
     ] = 300.0
+    caller_weights: Annotated[
+        str,
+        About(
+            "Shares of the devices beside other callers', as `nightly=0.2, app=5`; everybody "
+            f"else's is 1. From {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}."
+        ),
+    ] = ""
     keepalive_timeout: Annotated[
         float, About("How long an idle connection is kept open.", unit="seconds")
     ] = 75.0
@@ -207,6 +218,13 @@ class Settings:
             f"empty, or a URL that starts with one of {REDIS_SCHEMES}",
         )
         _refuse_unless(
+            _weights(self.caller_weights) is not None,
+            "caller_weights",
+            self.caller_weights,
+            f"empty, or callers with numbers from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}: "
+            "`nightly=0.2, app=5`",
+        )
+        _refuse_unless(
             self.max_image_bytes <= self.max_body_bytes,
             "max_image_bytes",
             self.max_image_bytes,
@@ -226,9 +244,29 @@ class Settings:
         )
 
     @property
+    def weights(self) -> dict[str, float]:
+        """What `caller_weights` says, by caller."""
+        return _weights(self.caller_weights) or {}
+
+    @property
     def registry_url(self) -> str:
         """The URL of the registry's database."""
         return self.database_url or f"sqlite:///{self.home / 'registry.db'}"
+
+
+def _weights(text: str) -> dict[str, float] | None:
+    """Shares by caller; None if it says none."""
+    weights: dict[str, float] = {}
+    for part in text.split(",") if text.strip() else ():
+        name, _, number = part.partition("=")
+        try:
+            caller, weight = checked_caller(name.strip()), float(number)
+        except ValueError:
+            return None
+        if caller in weights or not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+            return None
+        weights[caller] = weight
+    return weights
 
 
 class Setting(NamedTuple):

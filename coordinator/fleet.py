@@ -22,6 +22,7 @@ from coordinator.link import Link, Settle, open_link, settling
 from coordinator.parcels import Parcels
 from wire.answers import unpack_answer
 from wire.errors import WireError
+from wire.flows import ANYBODY, Flow
 from wire.messages import Result, Tuning
 from wire.tensor import Tensor
 
@@ -163,10 +164,11 @@ class Replica:
 class Ticket:
     """One example's place at one replica. A context manager: leaving it gives the place back."""
 
-    __slots__ = ("_id", "_link", "_replica", "_sent", "_settle", "place")
+    __slots__ = ("_flow", "_id", "_link", "_replica", "_sent", "_settle", "place")
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, flow: Flow) -> None:
         self.place = replica.place
+        self._flow = flow
         self._replica: Replica | None = replica
         self._link: Link | None = None
         self._settle: Settle | None = None
@@ -200,7 +202,7 @@ class Ticket:
         self._settle = settle
         self._sent = time.monotonic()
         link = self._replica.link()
-        self._id = link.predict(inputs, parameters, deadline, self._answered)
+        self._id = link.predict(inputs, parameters, deadline, self._answered, self._flow)
         self._link = link
 
     async def predict(
@@ -300,8 +302,11 @@ class Fleet:
             replica.close()
         self._replicas, self._by_version = {}, {}
 
-    def reserve(self, model: str, version: str) -> Ticket:
+    def reserve(self, model: str, version: str, flow: Flow = ANYBODY) -> Ticket:
         """A place at the replica of this version that has the most room.
+
+        Args:
+            flow: whose turn it counts against there.
 
         Raises:
             NotServing: no replica is connected and ready.
@@ -316,7 +321,7 @@ class Fleet:
             raise _not_serving(model, version)
         if most <= 0:
             raise _queue_full(roomiest, most)
-        return Ticket(roomiest)
+        return Ticket(roomiest, flow)
 
     def ready(self, model: str, version: str) -> bool:
         return any(replica.ready for replica in self._by_version.get((model, version), ()))

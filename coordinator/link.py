@@ -27,6 +27,7 @@ from coordinator.errors import (
 )
 from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
 from wire.errors import WireError
+from wire.flows import ANYBODY, Flow
 from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, UPGRADE_TOKEN, FrameReader, fresh
 from wire.messages import (
     Cancel,
@@ -116,6 +117,7 @@ class Link(asyncio.BufferedProtocol):
         parameters: Mapping[str, Any],
         deadline: float,
         settle: Settle,
+        flow: Flow = ANYBODY,
     ) -> int:
         """Sends one example.
 
@@ -123,6 +125,7 @@ class Link(asyncio.BufferedProtocol):
             deadline: on the monotonic clock; carried to the host as what is left of it.
             settle: called once with its Result or a DemitasseError, later than this
                 returns, unless it is cancelled before.
+            flow: whose turn it counts against in the host's queue.
 
         Returns:
             The id to cancel it by.
@@ -141,7 +144,7 @@ class Link(asyncio.BufferedProtocol):
         if size > MAX_EXAMPLE_BYTES:
             raise _too_large()
         kept, place = self._placed(inputs, size) if size >= MIN_PARCEL_BYTES else (None, None)
-        buffers = made(Predict, (id, inputs, left, parameters, place)).encode()
+        buffers = made(Predict, (id, inputs, left, parameters, place, flow)).encode()
         if len(buffers[0]) > MAX_HEAD_BYTES:
             raise _too_large()
         self._ask(id, buffers, _Waiting(settle, deadline, kept))

@@ -6,6 +6,7 @@ from typing import Self
 
 from coordinator.errors import DemitasseError
 from coordinator.fleet import Fleet, Ticket
+from wire.flows import Flow
 
 
 class Seats:
@@ -14,8 +15,13 @@ class Seats:
     Each is held until a flight takes it over or it is given back. A context manager.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, flow: Flow) -> None:
+        """
+        Args:
+            flow: whose turn what is sent from here counts against.
+        """
         self._fleet = fleet
+        self._flow = flow
         self._held: dict[str, Ticket] = {}
 
     def reserve(self, name: str, model: str, version: str) -> DemitasseError | None:
@@ -23,7 +29,7 @@ class Seats:
         if name in self._held:
             return None
         try:
-            self._held[name] = self._fleet.reserve(model, version)
+            self._held[name] = self._fleet.reserve(model, version, self._flow)
         except DemitasseError as error:
             return error
         return None
@@ -43,7 +49,7 @@ class Seats:
             Overloaded: there is none.
         """
         ticket = self._held.pop(name, None)
-        return self._fleet.reserve(model, version) if ticket is None else ticket
+        return self._fleet.reserve(model, version, self._flow) if ticket is None else ticket
 
     def give_back(self, name: str) -> None:
         ticket = self._held.pop(name, None)

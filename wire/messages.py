@@ -26,6 +26,7 @@ from typing import (
 )
 
 from wire.errors import WireError
+from wire.flows import ANYBODY, CLASSES, Flow
 from wire.frames import Frame, encode_frame
 from wire.heads import (
     Kind,
@@ -46,8 +47,9 @@ from wire.tensor import Buffer, Tensor, byte_size, made
 
 TENSOR_ALIGNMENT = 8
 _PADDING = bytes(TENSOR_ALIGNMENT)
-#: In front of Predict's map: seconds, infinite where there is no timeout, and the place in memory.
-_ASKED = struct.Struct("<dq")
+#: In front of Predict's map: seconds, infinite where there is no timeout, the place in memory,
+#: and the flow: caller, weight, rank.
+_ASKED = struct.Struct("<dqQfB3x")
 _FOREVER = float("inf")
 _IN_BODY = -1
 #: Result: batch size, length of the answer, seconds in the queue and in `predict`.
@@ -127,12 +129,17 @@ class Predict(NamedTuple):
     parameters: Mapping[str, Any]
     place: Optional[int] = None
     """Where in the shared memory the inputs lie, laid out as in a body; None: in the body."""
+    flow: Flow = ANYBODY
+    """Whose turn it counts against."""
 
     def encode(self) -> List[Buffer]:
         timeout = _FOREVER if self.timeout_seconds is None else self.timeout_seconds
         place = _IN_BODY if self.place is None else self.place
         asked = tuple([(name, each.dtype, each.shape) for name, each in self.inputs.items()])
-        head = _ASKED.pack(timeout, place) + _packed_asked(asked, self.parameters)
+        rank, caller, weight = self.flow
+        head = _ASKED.pack(timeout, place, caller, weight, rank) + _packed_asked(
+            asked, self.parameters
+        )
         body = body_of(self.inputs.values()) if self.place is None else ()
         return encode_frame(Kind.PREDICT, self.id, head, body)
 
@@ -144,9 +151,11 @@ class Predict(NamedTuple):
         """
         if len(frame.head) < _ASKED.size:
             raise WireError("the head is shorter than its numbers")
-        timeout, place = _ASKED.unpack_from(frame.head)
+        timeout, place, caller, weight, rank = _ASKED.unpack_from(frame.head)
         if not timeout >= 0:
             raise WireError("timeout is not a number of seconds")
+        if not 0 < weight < _FOREVER or rank >= len(CLASSES):
+            raise WireError("the flow has no share, or is of no class")
         asked = _asked(bytes(frame.head[_ASKED.size :]))
         body = frame.body
         if place != _IN_BODY:
@@ -159,6 +168,7 @@ class Predict(NamedTuple):
             None if timeout == _FOREVER else timeout,
             asked.parameters,
             None if place == _IN_BODY else place,
+            made(Flow, (rank, caller, weight)),
         )
         return made(cls, fields)
 

@@ -26,7 +26,7 @@ from coordinator.fleet import Prediction
 from coordinator.http import payloads, plain, replies
 from coordinator.http.body import PayloadLimits
 from coordinator.http.errands import Errand, errand
-from coordinator.http.head import Timeouts, header_timeout
+from coordinator.http.head import Callers, Timeouts, header_timeout
 from coordinator.http.plain import PlainHead, PlainHeads
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME, Reply
 from coordinator.merge import Outcome, model_entry
@@ -74,6 +74,7 @@ class Express:
         analysis: Analysis,
         limits: PayloadLimits,
         timeouts: Timeouts,
+        callers: Callers,
         patience: Patience,
         aiohttp: Callable[[], asyncio.Protocol],
     ) -> None:
@@ -85,6 +86,7 @@ class Express:
         self.analysis = analysis
         self.limits = limits
         self.timeouts = timeouts
+        self.callers = callers
         self.patience = patience
         self.aiohttp = aiohttp
         self.heads = PlainHeads()
@@ -164,6 +166,7 @@ class Connection(asyncio.BufferedProtocol):
     """One caller's connection: idle, reading a body, or waiting for an answer."""
 
     __slots__ = (
+        "_address",
         "_ahead",
         "_body",
         "_deadline",
@@ -186,6 +189,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, express: Express) -> None:
         self._express = express
         self._transport: asyncio.Transport | None = None
+        self._address = ""  # of the caller
         self._ahead = b""  # arrived, and not looked at yet
         self._head: PlainHead | None = None  # of the request that is in progress
         self._body: memoryview | None = None  # of which so much has arrived:
@@ -265,6 +269,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        peer = transport.get_extra_info("peername")
+        if peer:  # not of a caller who has left already
+            self._address = peer[0]
         self._express.connections.add(self)
         if self._express.draining:  # it was on its way when the listener was closed
             self.close()
@@ -356,7 +363,8 @@ class Connection(asyncio.BufferedProtocol):
         express = self._express
         version = express.version(head)
         self._deadline = self._started + header_timeout(head.timeout, express.timeouts)
-        self._errand = errand(express.analysis, version, head.media_type)
+        flow = express.callers.flow(head.urgency, head.caller, self._address)
+        self._errand = errand(express.analysis, version, head.media_type, flow)
 
     def _await_body(self, arrived: bytes, length: int) -> None:
         assert self._errand is not None

@@ -1,4 +1,4 @@
-"""What a request's query and head ask for: which models, how much each matters, how long.
+"""What a request's query and head ask for: which models, how much each matters, how long, for whom.
 
 Read before anything is admitted and long before the body. Knows the form of a
 model reference from `router`, and nothing of what there is.
@@ -7,13 +7,23 @@ model reference from `router`, and nothing of what there is.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from aiohttp import web
 
 from coordinator.errors import InvalidParameter
 from coordinator.router import ModelRef, parse_ref
+from wire.flows import (
+    CALLER_HEADER,
+    CLASS_HEADER,
+    Flow,
+    InvalidFlow,
+    caller_number,
+    checked_caller,
+    rank_of,
+)
 
 TIMEOUT_HEADER = "Demitasse-Timeout"
 
@@ -23,6 +33,43 @@ class Timeouts(NamedTuple):
 
     default: float
     maximum: float
+
+
+class Callers:
+    """Tells for whom a request is, and what share of the devices that caller has."""
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        """
+        Args:
+            weights: by caller; everybody else's is 1.
+        """
+        self._weights = weights
+        self.flow = lru_cache(4096)(self._flow)
+
+    def of(self, request: web.Request) -> Flow:
+        """As `flow`, of aiohttp's request."""
+        headers = request.headers
+        return self.flow(
+            headers.get(CLASS_HEADER), headers.get(CALLER_HEADER), request.remote or ""
+        )
+
+    def _flow(self, urgency: str | None, caller: str | None, address: str) -> Flow:
+        """The flow of a request. Those seen lately are remembered.
+
+        Args:
+            urgency: the class's header, where there is one.
+            caller: the caller's, likewise. It is believed.
+            address: whom it comes from, without the port.
+
+        Raises:
+            InvalidParameter: naming the header.
+        """
+        try:
+            rank = 0 if urgency is None else rank_of(urgency)
+            name = address if caller is None else checked_caller(caller)
+        except InvalidFlow as error:
+            raise InvalidParameter(str(error), field=error.field) from error
+        return Flow(rank, caller_number(name), self._weights.get(name, 1.0))
 
 
 class Wanted(NamedTuple):

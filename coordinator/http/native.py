@@ -20,11 +20,12 @@ from coordinator.directory import Directory
 from coordinator.errors import BodyTimeout, NotServing
 from coordinator.fleet import Fleet
 from coordinator.http import payloads
-from coordinator.http.keys import LIMITS, REQUEST_ID, TIMEOUTS
+from coordinator.http.keys import CALLERS, LIMITS, REQUEST_ID, TIMEOUTS
 from coordinator.merge import Outcome, model_entry
 from coordinator.metrics import exposition, flush
 from coordinator.router import ModelRef, resolve
 from model_registry.snapshot import ModelEntry, Version
+from wire.flows import Flow
 
 ANALYSIS = web.AppKey("analysis", Analysis)
 DIRECTORY = web.AppKey("directory", Directory)
@@ -49,8 +50,9 @@ def add_routes(app: web.Application) -> None:
 async def analyze(request: web.Request) -> web.Response:
     analysis = request.app[ANALYSIS]
     wanted = payloads.wanted_refs(request, request.app[TIMEOUTS])
+    flow = request.app[CALLERS].of(request)
     with analysis.admit(
-        wanted.models, wanted.timeout, require=wanted.require, optional=wanted.optional
+        wanted.models, wanted.timeout, flow, require=wanted.require, optional=wanted.optional
     ) as admission:
         reading = payloads.read_photos(request, request.app[LIMITS])
         photos = await _in_time(request, reading, admission.asked.deadline)
@@ -63,7 +65,7 @@ async def infer(request: web.Request) -> web.Response:
     version = _version(request)
     deadline = started + payloads.only_timeout(request, request.app[TIMEOUTS])
     ask = _of_a_photo if _sends_photo(request, version) else _of_its_inputs
-    outcome = await ask(request, version, deadline)
+    outcome = await ask(request, version, deadline, request.app[CALLERS].of(request))
     entry = model_entry(version.version, outcome)
     return payloads.write_answer(
         request, {"request_id": request[REQUEST_ID], "model": version.model, **entry}
@@ -78,10 +80,12 @@ def _sends_photo(request: web.Request, version: Version) -> bool:
     )
 
 
-async def _of_its_inputs(request: web.Request, version: Version, deadline: float) -> Outcome:
+async def _of_its_inputs(
+    request: web.Request, version: Version, deadline: float, flow: Flow
+) -> Outcome:
     """The model's answer to its own inputs."""
     analysis, manifest = request.app[ANALYSIS], version.manifest
-    with analysis.admit_example(version) as seats:
+    with analysis.admit_example(version, flow) as seats:
         reading = payloads.read_inputs(
             request, manifest.inputs, request.app[LIMITS], photos_too=manifest.takes_photo
         )
@@ -89,10 +93,12 @@ async def _of_its_inputs(request: web.Request, version: Version, deadline: float
         return await analysis.infer(seats, version, example, deadline)
 
 
-async def _of_a_photo(request: web.Request, version: Version, deadline: float) -> Outcome:
+async def _of_a_photo(
+    request: web.Request, version: Version, deadline: float, flow: Flow
+) -> Outcome:
     """The model's answer to a photo; the image tier's place, too, is taken before the body."""
     analysis = request.app[ANALYSIS]
-    with analysis.admit_photo(version) as seats:
+    with analysis.admit_photo(version, flow) as seats:
         reading = payloads.read_photo(request, request.app[LIMITS])
         photo = await _in_time(request, reading, deadline)
         return await analysis.infer_photo(seats, version, photo.data, deadline)

@@ -16,6 +16,7 @@ from aiohttp import web
 from coordinator.http.body import defer_continue
 from coordinator.http.head import TIMEOUT_HEADER
 from coordinator.http.replies import PROBLEM_JSON
+from wire.flows import CALLER_HEADER, CALLER_PATTERN, CLASS_HEADER, CLASSES
 
 Schema = dict[str, Any]
 
@@ -210,6 +211,20 @@ TIMEOUTS = [
     }
     for name, place in (("timeout", "query"), (TIMEOUT_HEADER, "header"))
 ]
+FLOW = [
+    {
+        "name": CLASS_HEADER,
+        "in": "header",
+        "description": "How urgent it is beside other requests that wait.",
+        "schema": {"type": "string", "enum": list(CLASSES), "default": CLASSES[0]},
+    },
+    {
+        "name": CALLER_HEADER,
+        "in": "header",
+        "description": "For whom it is: callers share each model. Without it, the peer's address.",
+        "schema": {"type": "string", "pattern": f"^{CALLER_PATTERN}$"},
+    },
+]
 REFERENCES = {
     "name": "models",
     "in": "query",
@@ -277,7 +292,7 @@ def _infer(*path: Schema) -> Schema:
         "One model's answer to its own input",
         _ref("Inference"),
         body=EXAMPLE_BODIES,
-        parameters=[*path, *TIMEOUTS],
+        parameters=[*path, *TIMEOUTS, *FLOW],
         problems=BODY_PROBLEMS,
     )
 
@@ -297,7 +312,7 @@ DOCUMENT: Schema = {
                 "Photos through every model that is asked for",
                 _ref("Analysis"),
                 body=PHOTO_BODIES,
-                parameters=[REFERENCES, REQUIRED, OPTIONAL, *TIMEOUTS],
+                parameters=[REFERENCES, REQUIRED, OPTIONAL, *TIMEOUTS, *FLOW],
                 problems=BODY_PROBLEMS,
             )
         },

@@ -53,7 +53,9 @@ class PlainHead(NamedTuple):
     """In lower case, without parameters."""
     accept: str | None
     timeout: str | None
-    """As it was written; unchecked."""
+    """As it was written; unchecked, as are the next two."""
+    urgency: str | None
+    caller: str | None
     request_id: str | None
 
 
@@ -95,6 +97,8 @@ def _read(head: bytes) -> PlainHead | None:
         fields.get("content-type", "").partition(";")[0].strip().lower(),
         fields.get("accept"),
         fields.get("demitasse-timeout"),
+        fields.get("demitasse-class"),
+        fields.get("demitasse-caller"),
         fields.get("x-request-id"),
     )
 

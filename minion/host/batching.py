@@ -3,17 +3,34 @@
 Plain decisions: takes facts and the time, returns a batch or the moment to ask
 again. No clock, no timer, no worker; `lane` has those. An idle worker asks; a
 batch is due when it is full, when waiting for more is not worth it (`economy`),
-or when its oldest member has waited `max_queue_delay_seconds`. While all workers
-are busy, one may be handed its next batch, if that would not get any fuller and it
-is the oldest's turn. Examples of different shapes never meet.
+when its oldest member has waited `max_queue_delay_seconds`, or when somebody's
+deadline is near. Whose turn it is says `discipline`; a batch is formed in that order,
+of examples of one shape, and grows no further than its tightest deadline allows by
+the learned cost. While all workers are busy, one may be handed its next batch, if
+that would not get any fuller and holds whoever's turn it is.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from minion.host.deadlines import Deadlines
+from minion.host.discipline import AGEING_SECONDS, classes
+from minion.host.waiting import KEPT, Entry, Key, Line, is_stale
+from wire.flows import CLASSES, Flow
+
+#: Past so many shapes at once none is held open for company: all the others would wait for it.
+MAX_HELD = 8
+#: The rank of those who by the learned cost will not be answered in time, even alone: behind
+#: all others, and run where the device would be idle. What was learned may be wrong.
+_LOST = len(CLASSES)
+#: Who rise to a more urgent class at one look: it must not keep the loop.
+MAX_RISING = 64
 
 
 class Group(Protocol):
@@ -22,6 +39,10 @@ class Group(Protocol):
     @property
     def size_bytes(self) -> int:
         """What each of them takes of a batch's memory."""
+
+    @property
+    def work(self) -> float:
+        """What each of them costs the device, in a unit of the lane's own."""
 
     def __hash__(self) -> int: ...
 
@@ -35,6 +56,9 @@ class Queued(Protocol):
     @property
     def deadline(self) -> float | None: ...
 
+    @property
+    def flow(self) -> Flow: ...
+
 
 E = TypeVar("E", bound=Queued)
 
@@ -47,7 +71,9 @@ class BatchPolicy(NamedTuple):
 
 
 class Economy(Protocol):
-    """What the queue asks about the worth of waiting and of sharing; see `economy`."""
+    """What the queue asks about cost, and the worth of waiting and of sharing; see `economy`."""
+
+    def batch_seconds(self, size: int, *, busy_workers: int) -> float: ...
 
     def worth_waiting_until(
         self, members: int, *, idle_workers: int, busy_workers: int, now: float
@@ -74,50 +100,65 @@ class Wait(NamedTuple):
 
 
 class BatchQueue(Generic[E]):
-    """The examples of one lane that wait for a worker."""
+    """The examples of one lane that wait for a worker. Each costs O(log n) in all."""
 
     def __init__(self, policy: BatchPolicy, economy: Economy) -> None:
         self.policy = policy
         self._economy = economy
-        self._groups: dict[Group, OrderedDict[E, float]] = {}
-        self._formed: deque[list[E]] = deque()  # batches that nobody joins any more
+        self._classes = classes()
+        self._entries: dict[E, Entry[E]] = {}
+        self._lines: dict[Group, Line[E]] = {}
+        self._fronts: list[Key[E]] = []  # whoever is first in a line, and others
+        self._rising: list[deque[Entry[E]]] = [deque() for _ in CLASSES]  # by rank
+        self._deadlines: Deadlines[E] = Deadlines(self._entries)
+        self._formed: deque[list[Entry[E]]] = deque()  # batches that nobody joins any more
+        self._numbers = count()
 
     def __len__(self) -> int:
-        return sum(map(len, self._groups.values())) + sum(map(len, self._formed))
+        return len(self._entries)
+
+    @property
+    def next_expiry(self) -> float:
+        """Nobody here expires before this; `expire` tells who has, and looks again."""
+        return self._deadlines.earliest
 
     def offer(self, example: E, now: float) -> None:
-        group = self._groups.get(example.group)
-        if group is None:
-            group = self._groups[example.group] = OrderedDict()
-        group[example] = now
+        entry = self._entry(example, now)
+        group, flow = example.group, example.flow
+        line = self._lines.get(group)
+        if line is None:
+            line = self._lines[group] = Line(group)
+        rank = flow[0]
+        share = self._classes[rank].enter(flow, group.work)
+        entry.rank, entry.tag, entry.share = rank, share.tag, share
+        if rank:
+            self._will_rise(entry, now)
+        if line.join(entry):
+            self._put_in_front(line)
 
     def put_back(self, members: list[E]) -> None:
         """A batch that did not run to its end. It goes first, and nobody joins it."""
-        self._formed.append(members)
+        formed = [self._entry(example, -math.inf) for example in members]
+        self._keep_formed(formed)
 
     def discard(self, example: E) -> bool:
         """Takes out an example that nobody waits for; False if it is not here."""
-        group = self._groups.get(example.group)
-        if group is not None and group.pop(example, None) is not None:
-            if not group:
-                del self._groups[example.group]
-            return True
-        for members in self._formed:
-            if example in members:
-                members.remove(example)
-                if not members:
-                    self._formed.remove(members)
-                return True
-        return False
+        entry = self._entries.get(example)
+        if entry is None:
+            return False
+        self._remove(entry)
+        return True
+
+    def expire(self, now: float) -> list[E]:
+        """Takes out those whose deadline has passed."""
+        if self._deadlines.earliest > now:
+            return []
+        expired = self._deadlines.pop(now)  # one may be named twice
+        return [self._remove(entry) for entry in expired if entry.example is not None]
 
     def clear(self) -> list[E]:
         """Takes out everybody."""
-        everybody = [example for members in self._formed for example in members]
-        for group in self._groups.values():
-            everybody += group
-        self._formed.clear()
-        self._groups.clear()
-        return everybody
+        return [self._remove(entry) for entry in list(self._entries.values())]
 
     def take(
         self, now: float, *, idle_workers: int = 1, free_in: Sequence[float] = ()
@@ -129,96 +170,243 @@ class BatchQueue(Generic[E]):
                 theirs as soon as they ask.
             free_in: seconds until each busy worker is expected to be free.
         """
-        if self._formed:
-            return self._take_formed(now)
-        if not self._groups:
-            return None
-        moments = [
-            (self._due_at(members, idle_workers, len(free_in), now), group)
-            for group, members in self._groups.items()
-        ]
-        due = [group for moment, group in moments if moment <= now]
-        if not due:
-            return Wait(min(moment for moment, _ in moments))
-        group = min(due, key=self._oldest)
-        waiting = len(self._groups[group])
+        late = self.expire(now)
+        self._raise(now)
+        formed = self._next_formed()
+        if formed is not None:
+            return Batch(self._released(formed), late)
+        found = self._due(idle_workers, len(free_in), now)
+        if not isinstance(found, Line):
+            return Batch([], late) if late else found
         share = self._economy.share(
-            waiting, self._limit(group), idle_workers=idle_workers, free_in=free_in
+            found.count, self._limit(found), idle_workers=idle_workers, free_in=free_in
         )
-        batch = self._form(group, share, now)
+        busy = len(free_in)
+        members = self._form(found, share, now, busy)
         for _ in range(idle_workers - 1):
-            if group in self._groups:
-                other = self._form(group, share, now)
-                batch.late.extend(other.late)
-                if other.members:
-                    self._formed.append(other.members)
-        return batch
+            if found.count:
+                self._keep_formed(self._form(found, share, now, busy))
+        return Batch(self._released(members), late)
 
-    def _take_formed(self, now: float) -> Batch[E]:
-        formed = self._formed.popleft()
-        late = [example for example in formed if _expired(example, now)]
-        members = [example for example in formed if example not in late]
-        most = self.policy.max_batch_size  # which may have been higher when it was formed
-        if len(members) > most:
-            self._formed.appendleft(members[most:])
-        return Batch(members[:most], late)
-
-    def take_ahead(self, now: float, *, takers: int, busy_workers: int) -> Batch[E] | None:
+    def take_ahead(
+        self, now: float, *, takers: int, busy_workers: int, begins_in: float = 0.0
+    ) -> Batch[E] | None:
         """The next batch of a worker that still runs one, if it is full already.
 
         Args:
             takers: workers that could be handed their next batch. There is a full
                 one for each, or none goes: whoever is done first finds work.
+            begins_in: seconds until the worker is expected to have done what it runs.
         """
-        if self._formed or not self._groups:
+        late = self.expire(now)
+        self._raise(now)
+        members = self._ahead(now + begins_in, takers, busy_workers)
+        if members is None and not late:
             return None
-        # The oldest's or none: who is handed full batches of one shape is never idle, and
-        # those of another would wait for as long as the first keep coming.
-        group = min(self._groups, key=self._oldest)
-        size = self._economy.ahead(self._limit(group), busy_workers=busy_workers)
-        if size is None or len(self._groups[group]) < takers * size:
-            return None
-        return self._form(group, size, now)
+        return Batch(self._released(members or []), late)
 
-    def _due_at(
-        self, members: OrderedDict[E, float], idle_workers: int, busy_workers: int, now: float
-    ) -> float:
-        count = len(members)
+    def _ahead(self, begins: float, takers: int, busy_workers: int) -> list[Entry[E]] | None:
+        if self._formed or not self._lines:
+            return None
+        # Whose turn it is or nobody: who is handed full batches of one shape is never idle, and
+        # those of another would wait for as long as the first keep coming.
+        line = self._front()
+        size = self._economy.ahead(self._limit(line), busy_workers=busy_workers)
+        if size is None or line.count < takers * size or line.first()[0] == _LOST:
+            return None
+        return self._form(line, size, begins, busy_workers - 1)
+
+    # Those who wait.
+
+    def _entry(self, example: E, now: float) -> Entry[E]:
+        entry = self._entries[example] = Entry(example, now, next(self._numbers))
+        deadline = example.deadline
+        if deadline is not None and deadline < self._deadlines.earliest:
+            self._deadlines.earliest = deadline
+        return entry
+
+    def _will_rise(self, entry: Entry[E], now: float) -> None:
+        entry.since = now
+        rising = self._rising[entry.rank]
+        rising.append(entry)
+        if len(rising) > 2 * len(self._entries) + KEPT:
+            kept = [each for each in rising if _is_in(each, entry.rank)]
+            rising.clear()
+            rising.extend(kept)
+
+    def _raise(self, now: float) -> None:
+        """Who waited for too long in a class competes in the next one."""
+        for rank in range(1, len(CLASSES)):
+            rising = self._rising[rank]
+            for _ in range(min(len(rising), MAX_RISING)):
+                entry = rising[0]
+                if _is_in(entry, rank):
+                    if entry.since + AGEING_SECONDS > now:
+                        break
+                    self._move(entry, rank - 1, now)
+                rising.popleft()
+
+    def _move(self, entry: Entry[E], rank: int, now: float) -> None:
+        """Into another class, or to those who are lost."""
+        line, example = entry.line, entry.example
+        assert line is not None
+        assert example is not None
+        if entry.share is not None:
+            entry.share.leave()
+        entry.rank, entry.number, entry.share = rank, next(self._numbers), None
+        if rank != _LOST:
+            share = self._classes[rank].enter(example.flow, example.group.work)
+            entry.share, entry.tag = share, share.tag
+            if rank:
+                self._will_rise(entry, now)
+        line.place(entry)
+        self._put_in_front(line)
+
+    def _remove(self, entry: Entry[E]) -> E:
+        """It is gone, and was not served."""
+        if entry.line is not None:
+            self._leave(entry, entry.line)
+            if entry.share is not None:
+                entry.share.leave()
+        elif entry.formed is not None:
+            entry.formed.remove(entry)
+        return self._release(entry)
+
+    def _leave(self, entry: Entry[E], line: Line[E]) -> None:
+        was_first = line.first()[3] is entry
+        line.leave(entry)
+        if not line.count:
+            del self._lines[line.group]
+        elif was_first:
+            self._put_in_front(line)
+
+    def _released(self, members: list[Entry[E]]) -> list[E]:
+        return [self._release(entry) for entry in members]
+
+    def _release(self, entry: Entry[E]) -> E:
+        example = entry.example
+        assert example is not None
+        entry.example = None
+        del self._entries[example]
+        return example
+
+    # Whose turn it is.
+
+    def _put_in_front(self, line: Line[E]) -> None:
+        fronts = self._fronts
+        if len(fronts) > 2 * len(self._lines) + KEPT:
+            fronts[:] = [each.first() for each in self._lines.values()]
+            heapify(fronts)
+        else:
+            heappush(fronts, line.first())
+
+    def _front(self) -> Line[E]:
+        """The line of whoever comes first of all. Somebody is here."""
+        fronts = self._fronts
+        while is_stale(fronts[0]):
+            heappop(fronts)
+        line = fronts[0][3].line
+        assert line is not None
+        return line
+
+    def _due(self, idle_workers: int, busy_workers: int, now: float) -> Line[E] | Wait | None:
+        """Of the lines that are due the one whose turn it is."""
+        lines = self._lines.values()
+        if not lines:
+            return None
+        if len(lines) > MAX_HELD:
+            return self._front()
+        if len(lines) == 1:
+            [line] = lines
+            moment = self._due_at(line, idle_workers, busy_workers, now)
+            return line if moment <= now else Wait(moment)
+        moments = [(self._due_at(line, idle_workers, busy_workers, now), line) for line in lines]
+        due = [line for moment, line in moments if moment <= now]
+        if not due:
+            return Wait(min(moment for moment, _ in moments))
+        return min(due, key=Line.first)
+
+    def _due_at(self, line: Line[E], idle_workers: int, busy_workers: int, now: float) -> float:
+        count = line.count
         if count >= self.policy.max_batch_size:
             return -math.inf
-        closes = next(iter(members.values())) + self.policy.max_queue_delay_seconds
+        closes = line.oldest() + self.policy.max_queue_delay_seconds
         if closes <= now:
             return closes
         worth = self._economy.worth_waiting_until(
             count, idle_workers=idle_workers, busy_workers=busy_workers, now=now
         )
-        return min(closes, worth)
+        until = min(closes, worth)
+        if until <= now:
+            return until
+        takes = self._economy.batch_seconds(count + 1, busy_workers=busy_workers)
+        return min(until, self._deadlines.earliest - takes)
 
-    def _oldest(self, group: Group) -> float:
-        return next(iter(self._groups[group].values()))
-
-    def _limit(self, group: Group) -> int:
+    def _limit(self, line: Line[E]) -> int:
         """How many of a group one batch takes at most."""
+        group: Group = line.group
         fitting = self.policy.max_batch_bytes // max(group.size_bytes, 1)
         return min(self.policy.max_batch_size, max(fitting, 1))
 
-    def _form(self, group: Group, size: int, now: float) -> Batch[E]:
-        waiting = self._groups[group]
-        members: list[E] = []
-        late: list[E] = []
-        while waiting and len(members) < size:
-            example, _ = waiting.popitem(last=False)
-            (late if _expired(example, now) else members).append(example)
-        if not waiting:
-            del self._groups[group]
-        return Batch(members, late)
+    # Batches.
+
+    def _next_formed(self) -> list[Entry[E]] | None:
+        while self._formed:
+            formed = self._formed.popleft()
+            most = self.policy.max_batch_size  # which may have been higher when it was formed
+            members, rest = formed[:most], formed[most:]
+            if rest:
+                self._keep_formed(rest, first=True)
+            if members:  # else all of them have left since
+                return members
+        return None
+
+    def _keep_formed(self, members: list[Entry[E]], *, first: bool = False) -> None:
+        for entry in members:
+            entry.formed = members
+        if first:
+            self._formed.appendleft(members)
+        else:
+            self._formed.append(members)
+
+    def _form(self, line: Line[E], size: int, begins: float, busy_workers: int) -> list[Entry[E]]:
+        """The next ones of a line, no more than can be answered in time together."""
+        members: list[Entry[E]] = []
+        longest = begins + self._economy.batch_seconds(size, busy_workers=busy_workers)
+        tightest = math.inf  # of those that can be answered in time
+        while line.count and len(members) < size:
+            rank, tag, _, entry = line.first()
+            example, share = entry.example, entry.share
+            assert example is not None
+            deadline = example.deadline
+            if deadline is None or deadline > tightest or rank == _LOST:
+                deadline = tightest
+            if deadline < longest:
+                # The largest batch would be too long for somebody: look closely.
+                if deadline < tightest and self._is_late(deadline, begins, 1, busy_workers):
+                    self._move(entry, _LOST, begins)
+                    continue
+                if self._is_late(deadline, begins, len(members) + 1, busy_workers) and members:
+                    break
+            tightest = deadline
+            if share is not None:
+                share.serve(tag)
+            members.append(line.pop())
+        if line.count:
+            self._put_in_front(line)
+        else:
+            del self._lines[line.group]
+        return members
+
+    def _is_late(self, deadline: float, begins: float, size: int, busy_workers: int) -> bool:
+        return begins + self._economy.batch_seconds(size, busy_workers=busy_workers) > deadline
+
+
+def _is_in(entry: Entry[E], rank: int) -> bool:
+    return entry.line is not None and entry.rank == rank
 
 
 def halve(members: list[E]) -> list[list[E]]:
     """A batch that failed, in two: whoever spoils it stands alone after log2(n) rounds."""
     middle = (len(members) + 1) // 2
     return [half for half in (members[:middle], members[middle:]) if half]
-
-
-def _expired(example: Queued, now: float) -> bool:
-    return example.deadline is not None and example.deadline <= now

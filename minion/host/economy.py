@@ -22,8 +22,9 @@ from collections.abc import Sequence
 from minion.host.company import Company
 from minion.host.cost import BatchCost
 
-#: A batch sent ahead may be computed for nobody: no more than this.
-MAX_AHEAD_SECONDS = 0.1
+#: A batch sent ahead may be computed for nobody, and stands before whoever comes: no more than
+#: this. What it gains, the gap between two batches, is a hundredth of that.
+MAX_AHEAD_SECONDS = 0.02
 #: What is left for a worker that is still busy must be answered sooner by so much.
 CLEARLY_SOONER = 0.8
 
@@ -34,6 +35,10 @@ class Economy:
     def __init__(self, cost: BatchCost, company: Company) -> None:
         self._cost = cost
         self._company = company
+
+    def batch_seconds(self, size: int, *, busy_workers: int) -> float:
+        """What a batch is expected to take beside so many; 0 before anything was observed."""
+        return self._cost.seconds(size, running=busy_workers + 1)
 
     def worth_waiting_until(
         self, members: int, *, idle_workers: int, busy_workers: int, now: float

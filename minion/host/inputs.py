@@ -12,6 +12,9 @@ from minion.host.arena import MAX_BATCH_BYTES
 from wire.area import ALIGNMENT
 from wire.tensor import Tensor, TensorSpec
 
+#: What an example costs a device beside what grows with its bytes, in bytes: a photo of 38 KB
+#: takes half as long as one of 167 KB (docs/benchmarks.md, "What remembering costs and saves").
+FIXED_WORK_BYTES = 64 * 1024
 #: An axis of any length may bring ever new shapes; past so many all are forgotten.
 MAX_KNOWN = 1024
 
@@ -19,11 +22,13 @@ MAX_KNOWN = 1024
 class Group:
     """Examples whose names, dtypes and shapes are equal; one object for each such set."""
 
-    __slots__ = ("size_bytes",)
+    __slots__ = ("size_bytes", "work")
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
         """What one example takes of a batch's memory."""
+        self.work = float(FIXED_WORK_BYTES + size_bytes)
+        """What one costs the device, beside another of the same lane."""
 
 
 class NotTheModels(ValueError):

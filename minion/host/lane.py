@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,10 +24,12 @@ from minion.host.cost import BatchCost
 from minion.host.economy import Economy
 from minion.host.inputs import Group, Inputs, NotTheModels
 from minion.host.keeper import Keeper
+from minion.host.savings import Savings
 from minion.host.spec import ServiceSpec
 from minion.host.workers import Worker
 from wire.batches import BatchFailure, BatchResult, Invalid
 from wire.errors import Code, WireError
+from wire.flows import ANYBODY, Flow
 from wire.messages import Answer, Tuning
 from wire.tensor import Tensor, made
 
@@ -70,6 +73,7 @@ class Example(msgspec.Struct, eq=False):
     deadline: float | None
     settle: Callable[[Outcome], None] | None
     group: Group
+    flow: Flow
     submitted: float
     crashes: int = 0
 
@@ -92,6 +96,9 @@ class Lane:
             _policy(spec.tuning), Economy(self.cost, self._company)
         )
         self._timer: asyncio.TimerHandle | None = None
+        self.savings = Savings()
+        self._watch: asyncio.TimerHandle | None = None
+        self._watched = math.inf  # the expiry that the watch is for
         self._pumping = False
         self._empty = asyncio.Event()
         self.draining = False
@@ -130,6 +137,8 @@ class Lane:
 
     async def stop(self) -> None:
         """Ends the workers."""
+        if self._watch is not None:
+            self._watch.cancel()
         await self.keeper.stop()
 
     def tune(self, tuning: Tuning) -> Tuning:
@@ -150,6 +159,7 @@ class Lane:
         parameters: Mapping[str, Any],
         timeout_seconds: float | None,
         settle: Callable[[Outcome], None],
+        flow: Flow = ANYBODY,
     ) -> Example:
         """Takes one example in.
 
@@ -159,6 +169,7 @@ class Lane:
             timeout_seconds: after which nobody wants it computed any more.
             settle: called once with the outcome, later than this call returns;
                 must not raise.
+            flow: whose turn it counts against.
 
         Raises:
             Refused: not ready, draining, full, or the inputs are not the model's.
@@ -176,8 +187,10 @@ class Lane:
             raise Refused(Code.QUEUE_FULL, str(full), self._seconds_until_room()) from full
         now = self._clock()
         deadline = None if timeout_seconds is None else now + timeout_seconds
-        example = Example(inputs, parameters, deadline, settle, group, now)
+        example = Example(inputs, parameters, deadline, settle, group, flow, now)
         self._queue.offer(example, now)
+        if deadline is not None:
+            self._watch_late(now)
         self._newcomers += 1
         self._soon()
         return example
@@ -186,7 +199,33 @@ class Lane:
         """Nobody waits for it any more: out of the queue, or its answer is dropped."""
         example.settle = None
         if self._queue.discard(example):
+            self._save(Ending.ABANDONED, example)
             self._left(Ending.ABANDONED)
+
+    def _save(self, ending: Ending, example: Example) -> None:
+        self.savings.save(ending, example.group.work)
+
+    def _watch_late(self, now: float) -> None:
+        """One timer for all who wait: most are on a worker long before, and need none."""
+        earliest = self._queue.next_expiry
+        if earliest >= self._watched:
+            return
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watched = earliest
+        self._watch = asyncio.get_running_loop().call_later(max(earliest - now, 0.0), self._expire)
+
+    def _expire(self) -> None:
+        """Those whose deadline has passed leave, whatever the workers do."""
+        self._watch, self._watched = None, math.inf
+        now = self._clock()
+        self._tell_late(self._queue.expire(now + SHORTEST_WAIT_SECONDS))
+        self._watch_late(now)
+
+    def _tell_late(self, late: Sequence[Example]) -> None:
+        for example in late:
+            self._save(Ending.EXPIRED, example)
+            self._settle(example, Failed(Code.DEADLINE_EXCEEDED.value, "the deadline passed"))
 
     def _seconds_until_room(self) -> float:
         return self.cost.seconds_until_room(
@@ -259,14 +298,23 @@ class Lane:
         """Hands out next batches, so that no worker waits for one between two."""
         takers = [worker for worker in self.keeper.workers if worker.takes_next]
         while takers:
-            batch = self._queue.take_ahead(now, takers=len(takers), busy_workers=len(self._running))
+            batch = self._queue.take_ahead(
+                now,
+                takers=len(takers),
+                busy_workers=len(self._running),
+                begins_in=self._free_in(now),
+            )
             if batch is None:
                 return
-            self._dispatch(takers.pop(0), batch)
+            self._dispatch(takers[0], batch)
+            takers = [worker for worker in takers if worker.takes_next]
+
+    def _free_in(self, now: float) -> float:
+        """Seconds until a worker has done what it runs: of several, the last."""
+        return max((self._expected_seconds(batch, now) for batch in self._running), default=0.0)
 
     def _dispatch(self, worker: Worker, batch: Batch[Example]) -> None:
-        for example in batch.late:
-            self._settle(example, Failed(Code.DEADLINE_EXCEEDED.value, "the deadline passed"))
+        self._tell_late(batch.late)
         if batch.members:
             worker.run(LaneBatch(self, batch.members))
 
@@ -321,7 +369,9 @@ class Lane:
             raise WireError(f"{len(result.answers)} answers for a batch of {size}")
         outcomes = _outcomes(batch, result, worker)
         self._running.discard(batch)
-        self.cost.observe(size, self._clock() - batch.started, running=batch.beside)
+        seconds = self._clock() - batch.started
+        self.cost.observe(size, seconds, running=batch.beside)
+        self.savings.ran(sum([example.group.work for example in members]), seconds)
         for listener in self.on_batch:
             listener(size, result.seconds)
         self._settle_all(members, outcomes)
@@ -354,13 +404,16 @@ class Lane:
         self._put_back([batch.members])
 
     def _put_back(self, batches: Sequence[Sequence[Example]]) -> None:
+        now = self._clock()
         for batch in batches:
             waiting = [example for example in batch if example.settle is not None]
             for example in batch:
                 if example.settle is None:
+                    self._save(Ending.ABANDONED, example)
                     self._settle(example, Failed(Code.CANCELLED.value, ""))
             if waiting:
                 self._queue.put_back(waiting)
+                self._watch_late(now)
         self._soon()
 
 

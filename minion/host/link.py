@@ -163,6 +163,7 @@ class HostLink(asyncio.Protocol):
                 predict.parameters,
                 predict.timeout_seconds,
                 self._settle(predict.id),
+                predict.flow,
             )
         except Refused as refused:
             self._send(

@@ -82,6 +82,14 @@ class LaneCollector(Collector):
         yield self._seconds.metric(
             "demitasse_minion_batch_seconds", "time a batch took in the worker"
         )
+        saved = CounterMetricFamily(
+            "demitasse_minion_saved_device_seconds",
+            "worker's time that was not spent for nobody",
+            labels=["ending"],
+        )
+        for ending in (Ending.EXPIRED, Ending.ABANDONED):
+            saved.add_metric([ending.value], lane.savings.seconds[ending])
+        yield saved
 
 
 def host_metrics(lane: Lane) -> CollectorRegistry:

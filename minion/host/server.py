@@ -22,6 +22,15 @@ from minion.host.metrics import host_metrics
 from minion.host.spec import ServiceSpec
 from wire.answers import unpack_answer
 from wire.errors import Code, WireError
+from wire.flows import (
+    ANYBODY,
+    CALLER_HEADER,
+    CLASS_HEADER,
+    Flow,
+    caller_number,
+    checked_caller,
+    rank_of,
+)
 from wire.frames import UPGRADE_TOKEN
 from wire.messages import Ready, Tuning, checked_parameters
 from wire.tensor import DTYPES, Tensor
@@ -143,10 +152,11 @@ async def infer(request: web.Request) -> web.Response:
         body = msgspec.json.decode(await request.read(), type=InferRequest)
         inputs = _tensors(body.inputs, request.app[SPEC])
         parameters = checked_parameters(body.parameters)
+        flow = _flow(request)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         return _problem(400, "invalid-request", str(error))
     try:
-        outcome = await run_one(request.app[LANE], inputs, parameters)
+        outcome = await run_one(request.app[LANE], inputs, parameters, flow)
     except Refused as refused:
         return _problem(
             _STATUS.get(refused.code.value, 422),
@@ -170,7 +180,10 @@ async def infer(request: web.Request) -> web.Response:
 
 
 async def run_one(
-    lane: Lane, inputs: Mapping[str, Tensor], parameters: Mapping[str, Any]
+    lane: Lane,
+    inputs: Mapping[str, Tensor],
+    parameters: Mapping[str, Any],
+    flow: Flow = ANYBODY,
 ) -> Outcome:
     """Submits one example and waits for its outcome; abandons it when the caller is cancelled.
 
@@ -183,7 +196,7 @@ async def run_one(
         if not outcome.done():  # cancelled a moment ago, and the caller has not run since
             outcome.set_result(result)
 
-    example = lane.submit(inputs, parameters, None, settle)
+    example = lane.submit(inputs, parameters, None, settle, flow)
     try:
         return await outcome
     except asyncio.CancelledError:
@@ -209,6 +222,13 @@ async def link(request: web.Request) -> web.StreamResponse:
     host_link.connection_made(transport)
     await asyncio.get_running_loop().create_future()
     return response
+
+
+def _flow(request: web.Request) -> Flow:
+    """For whom it is. Raises InvalidFlow, a ValueError."""
+    urgency, caller = request.headers.get(CLASS_HEADER), request.headers.get(CALLER_HEADER)
+    name = request.remote or "" if caller is None else checked_caller(caller)
+    return Flow(0 if urgency is None else rank_of(urgency), caller_number(name))
 
 
 def _tensors(inputs: Mapping[str, Any], spec: ServiceSpec) -> dict[str, Tensor]:

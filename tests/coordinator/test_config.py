@@ -60,6 +60,13 @@ def test_every_setting_can_be_given_by_the_environment():
     assert load_settings(None, environment) == Settings()
 
 
+def test_weights_are_by_caller():
+    settings = load_settings(None, {"DEMITASSE_CALLER_WEIGHTS": " nightly=0.2, app@shop=5 "})
+
+    assert settings.weights == {"nightly": 0.2, "app@shop": 5.0}
+    assert Settings().weights == {}
+
+
 def test_whole_numbers_serve_as_seconds():
     assert load_settings(None, {"DEMITASSE_BODY_TIMEOUT": "5"}).body_timeout == 5.0
 
@@ -127,6 +134,11 @@ def test_a_flag_that_is_no_setting_is_refused():
         ({"log_level": "loud"}, "one of"),
         ({"cache_redis_url": "localhost:6379"}, "a URL that starts with one of"),
         ({"body_timeout": math.nan}, "a number"),
+        ({"caller_weights": "nightly"}, "callers with numbers from 0.01 to 100"),
+        ({"caller_weights": "nightly=0"}, "callers with numbers from 0.01 to 100"),
+        ({"caller_weights": "nightly=nan"}, "callers with numbers from 0.01 to 100"),
+        ({"caller_weights": "a b=1"}, "callers with numbers from 0.01 to 100"),
+        ({"caller_weights": "a=1,a=2"}, "callers with numbers from 0.01 to 100"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(values, named):

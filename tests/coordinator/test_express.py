@@ -24,7 +24,7 @@ from coordinator.app import Rooms, serve_public
 from coordinator.config import Settings
 from coordinator.http.body import PayloadLimits
 from coordinator.http.express import Connection, Express, Patience
-from coordinator.http.head import Timeouts
+from coordinator.http.head import Callers, Timeouts
 from coordinator.http.plain import END, PlainHeads
 from coordinator.link import Settle
 
@@ -685,6 +685,7 @@ def express(
         "analysis": coordinator.rooms.analysis,
         "limits": PayloadLimits(64 * MIB, 2 * MIB, MIB, 1, 1, 60, 5),
         "timeouts": Timeouts(30, 300),
+        "callers": Callers({}),
         "patience": Patience(75, 60, 5, 2),
         "aiohttp": aiohttp,
     }
@@ -776,7 +777,7 @@ class Nonsense:
     def remembers(self, version: Any) -> bool:
         return False
 
-    def reserve(self, version: Any) -> Nonsense:
+    def reserve(self, version: Any, flow: Any) -> Nonsense:
         return self
 
     def send(self, inputs: Any, parameters: Any, deadline: float, settle: Settle) -> None:

@@ -32,8 +32,17 @@ def read(head: bytes) -> PlainHead | None:
 def test_a_plain_head_is_read() -> None:
     said = read(head(REQUEST, "Accept: */*", "Demitasse-Timeout: 2.5", "X-Request-Id: a-1"))
 
-    assert said == PlainHead(ModelRef("tagger"), 12, "application/json", "*/*", "2.5", "a-1")
+    assert said == PlainHead(
+        ModelRef("tagger"), 12, "application/json", "*/*", "2.5", None, None, "a-1"
+    )
     assert head().startswith(START)
+
+
+def test_a_plain_head_says_for_whom_it_is() -> None:
+    said = read(head(REQUEST, "Demitasse-Class: bulk", "Demitasse-Caller: app@shop"))
+
+    assert said is not None
+    assert (said.urgency, said.caller) == ("bulk", "app@shop")
 
 
 @pytest.mark.parametrize("version", ["3", "3.1.0", "3.1.0-rc1", "canary"])

@@ -4,7 +4,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from coordinator.errors import InvalidParameter
-from coordinator.http.head import Timeouts, only_timeout, read_timeout, wanted_refs
+from coordinator.http.head import Callers, Timeouts, only_timeout, read_timeout, wanted_refs
 from coordinator.router import ModelRef
 
 TIMEOUTS = Timeouts(default=30.0, maximum=300.0)
@@ -102,3 +102,53 @@ def test_a_route_for_one_model_refuses_every_parameter_but_timeout():
 
     assert refused.value.field == "version"
     assert only_timeout(hurried, TIMEOUTS) == 2.0
+
+
+# For whom.
+
+
+def test_a_caller_is_known_by_its_name_and_else_by_its_address():
+    callers = Callers({})
+
+    named, again = (callers.flow(None, "app", address) for address in ("10.0.0.1", "10.0.0.2"))
+    here, there = (callers.flow(None, None, address) for address in ("10.0.0.1", "10.0.0.2"))
+
+    assert named == again
+    assert len({named, here, there}) == 3
+
+
+@pytest.mark.parametrize(
+    ("urgency", "rank"), [(None, 0), ("interactive", 0), ("bulk", 1), ("shadow", 2)]
+)
+def test_classes_have_ranks(urgency, rank):
+    assert Callers({}).flow(urgency, "app", "").rank == rank
+
+
+def test_a_caller_has_the_weight_that_was_configured():
+    callers = Callers({"nightly": 0.2})
+
+    assert callers.flow(None, "nightly", "").weight == 0.2
+    assert callers.flow(None, "app", "").weight == 1.0
+
+
+@pytest.mark.parametrize("urgency", ["", "urgent", "Bulk", "bulk,shadow"])
+def test_a_class_that_is_not_there_is_refused(urgency):
+    with pytest.raises(InvalidParameter, match="interactive, bulk, shadow") as refused:
+        Callers({}).flow(urgency, None, "")
+
+    assert refused.value.field == "Demitasse-Class"
+
+
+@pytest.mark.parametrize("caller", ["", "a b", "a" * 65, "\u00fc", "a/b", "a\n"])
+def test_a_callers_name_that_is_none_is_refused(caller):
+    with pytest.raises(InvalidParameter) as refused:
+        Callers({}).flow(None, caller, "")
+
+    assert refused.value.field == "Demitasse-Caller"
+
+
+def test_the_head_of_any_request_says_for_whom_it_is():
+    head = {"Demitasse-Class": "shadow", "Demitasse-Caller": "app"}
+    request = make_mocked_request("POST", "/analyze", head)
+
+    assert Callers({}).of(request) == Callers({}).flow("shadow", "app", "")

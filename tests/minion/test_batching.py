@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import pytest
 
 from minion.host.batching import Batch, BatchPolicy, BatchQueue, Wait, halve
+from wire.flows import ANYBODY, Flow
 
 
 @dataclass(frozen=True)
 class Kind:
     name: str
     size_bytes: int = 1
+    work: float = 1.0
 
 
 SMALL, LARGE = Kind("small"), Kind("large")
@@ -25,16 +27,23 @@ class Item:
     name: str
     group: Kind = SMALL
     deadline: float | None = None
+    flow: Flow = ANYBODY
 
 
 class Plain:
-    """An economy in which waiting pays until a moment, everybody gets an even share, and
-    batches pay up to a size."""
+    """An economy in which waiting pays until a moment, everybody gets an even share,
+    batches pay up to a size, and each example of one takes so long."""
 
-    def __init__(self, *, until: float = math.inf, pays: int = 2**31) -> None:
+    def __init__(
+        self, *, until: float = math.inf, pays: int = 2**31, each_seconds: float = 0.0
+    ) -> None:
         self.until = until
         self.pays = pays
+        self.each_seconds = each_seconds
         self.asked: list[tuple[int, int, int]] = []
+
+    def batch_seconds(self, size: int, *, busy_workers: int) -> float:
+        return size * self.each_seconds
 
     def worth_waiting_until(
         self, members: int, *, idle_workers: int, busy_workers: int, now: float
@@ -134,10 +143,10 @@ def test_groups_are_never_mixed() -> None:
     assert [names(queue.take(now=10.0)) for _ in range(2)] == ["ac", "b"]
 
 
-def test_of_several_groups_that_are_due_the_oldest_leaves_first() -> None:
+def test_of_several_groups_that_are_due_the_one_whose_turn_it_is_leaves_first() -> None:
     queue = queue_of()
-    queue.offer(Item("a", SMALL), now=10.001)
     queue.offer(Item("b", LARGE), now=10.0)
+    queue.offer(Item("a", SMALL), now=10.001)
 
     assert names(queue.take(now=10.1)) == "b"
 
@@ -214,15 +223,15 @@ def test_where_it_does_not_pay_nothing_is_sent_ahead() -> None:
     assert queue.take_ahead(10.0, takers=1, busy_workers=1) is None
 
 
-def test_of_several_full_groups_the_oldest_is_handed_out_first() -> None:
+def test_of_several_full_groups_the_one_whose_turn_it_is_is_handed_out_first() -> None:
     queue = queue_of(size=2)
-    for name, group, now in (("a", SMALL, 2), ("b", LARGE, 1), ("c", SMALL, 3), ("d", LARGE, 4)):
+    for name, group, now in (("b", LARGE, 1), ("a", SMALL, 2), ("c", SMALL, 3), ("d", LARGE, 4)):
         queue.offer(Item(name, group), now=now)
 
     assert names(queue.take_ahead(10.0, takers=1, busy_workers=1)) == "bd"
 
 
-def test_full_batches_of_one_shape_do_not_go_ahead_of_an_older_example_of_another() -> None:
+def test_full_batches_of_one_shape_do_not_go_ahead_of_whose_turn_it_is_of_another() -> None:
     queue = queue_of(size=2)
     for name, group, now in (("a", LARGE, 1), ("b", SMALL, 2), ("c", SMALL, 2)):
         queue.offer(Item(name, group), now=now)
@@ -244,8 +253,8 @@ def test_the_expired_are_not_handed_out() -> None:
     gone = Item("d", deadline=9.0)
     queue.offer(gone, now=8.0)
 
-    assert queue.take_ahead(10.0, takers=1, busy_workers=1) == Batch([Item("b"), Item("c")], [])
-    assert queue.take(now=20.0) == Batch([], [gone])
+    assert queue.take_ahead(10.0, takers=1, busy_workers=1) == Batch([Item("b"), Item("c")], [gone])
+    assert queue.take(now=20.0) is None
 
 
 # Nothing is computed for nobody.

@@ -132,7 +132,63 @@ async def test_metrics_follow_the_lane(start_host: StartHost) -> None:
     assert 'demitasse_minion_batch_seconds_bucket{le="+Inf"} 1.0' in lines
 
 
+async def test_what_was_not_computed_for_nobody_is_a_metric(start_host: StartHost) -> None:
+    host = await start_host("Echo")
+
+    lines = (await (await host.get("/metrics")).text()).splitlines()
+
+    for ending in ("expired", "abandoned"):
+        assert f'demitasse_minion_saved_device_seconds_total{{ending="{ending}"}} 0.0' in lines
+
+
 # Inference.
+
+
+async def test_over_http_too_the_urgent_go_before_those_in_bulk(
+    start_host: StartHost, gate: Gate
+) -> None:
+    host = await start_host("Gated", options=gate.options, max_batch_size=1)
+    order: list[str] = []
+
+    async def ask(name: str, urgency: str, others: int) -> asyncio.Task[None]:
+        async def answered() -> None:
+            headers = {"Demitasse-Class": urgency}
+            async with host.post("/infer", json={"inputs": {"x": [1]}}, headers=headers) as reply:
+                assert reply.status == 200
+            order.append(name)
+
+        async def waits() -> bool:
+            return (await status(host))["occupied"] == others + 1
+
+        task = asyncio.create_task(answered())
+        await eventually(waits, f"{name} waits")
+        return task
+
+    asked = [
+        await ask("running", "bulk", 0),
+        await ask("bulk", "bulk", 1),
+        await ask("urgent", "interactive", 2),
+    ]
+    for done in range(1, 4):
+        gate.open_for(1)
+        await eventually(lambda: len(order) == done, "one more is answered")  # noqa: B023
+    await asyncio.gather(*asked)
+
+    assert order == ["running", "urgent", "bulk"]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Demitasse-Class": "soon"}, {"Demitasse-Caller": "a b"}], ids=["class", "caller"]
+)
+async def test_what_is_no_class_or_no_caller_is_refused(
+    start_host: StartHost, headers: dict[str, str]
+) -> None:
+    host = await start_host("Echo")
+
+    async with host.post("/infer", json={"inputs": {"x": [1]}}, headers=headers) as reply:
+        told = await reply.json()
+
+    assert (reply.status, told["code"]) == (400, "invalid-request")
 
 
 async def test_one_example_is_answered(start_host: StartHost) -> None:

@@ -18,6 +18,7 @@ from minion.host.spec import InputSpec
 from minion.host.workers import State
 from tests.minion.service import POISON, Gate, alive, ask, ask_all, children, eventually, read, x
 from wire.errors import Code
+from wire.flows import Flow
 from wire.messages import Tuning
 from wire.tensor import Tensor
 from wire.torch_options import TorchOptions
@@ -625,8 +626,100 @@ async def test_the_expired_do_not_reach_the_model(start_lane: StartLane, gate: G
     gate.open_for(1)
     await eventually(lambda: len(outcomes) == 2, "both are told")
 
-    assert outcomes[1] == Failed(Code.DEADLINE_EXCEEDED, "the deadline passed")
+    assert Failed(Code.DEADLINE_EXCEEDED, "the deadline passed") in outcomes
     assert lane.bouncer.endings == {Ending.EXPIRED: 1, Ending.COMPLETED: 1}
+
+
+async def test_who_expires_in_the_queue_is_told_then_and_has_left_though_the_worker_is_busy(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options, queue_limit=3)
+    outcomes: list[Outcome] = []
+    lane.submit(x(1), {}, None, outcomes.append)
+    await busy(lane)
+    for timeout in (20.0, 0.02):
+        lane.submit(x(2), {}, timeout, outcomes.append)
+
+    await eventually(lambda: len(outcomes) == 1, "one is told, while the batch still runs")
+
+    assert outcomes == [Failed(Code.DEADLINE_EXCEEDED, "the deadline passed")]
+    assert (lane.bouncer.occupied, lane.queued) == (2, 1)
+    lane.submit(x(3), {}, None, outcomes.append)  # there is room again
+
+
+async def test_who_expires_while_a_successor_loads_is_told_then(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options)
+    outcomes: list[Outcome] = []
+    lane.submit(x(1), {}, 0.05, outcomes.append)
+    await busy(lane)
+
+    os.kill(lane.keeper.workers[0].pid, signal.SIGKILL)
+    await eventually(lambda: len(outcomes) == 1, "it is told")
+
+    assert outcomes == [Failed(Code.DEADLINE_EXCEEDED, "the deadline passed")]
+    assert lane.bouncer.endings == {Ending.EXPIRED: 1}
+
+
+async def test_of_a_hundred_that_wait_only_those_run_for_whom_somebody_waits(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options, queue_limit=200, max_batch_size=4)
+    sizes: list[int] = []
+    lane.on_batch.append(lambda size, seconds: sizes.append(size))
+    outcomes: list[Outcome] = []
+    for value in range(4):
+        lane.submit(x(value), {}, None, outcomes.append)
+    await busy(lane)
+    waiting = [lane.submit(x(value), {}, None, outcomes.append) for value in range(100)]
+
+    for example in waiting[:45] + waiting[55:]:
+        lane.abandon(example)
+    gate.open_for(40)
+    await all_left(lane)
+
+    assert sum(sizes) == 4 + 10
+    assert len(outcomes) == 14
+    assert lane.bouncer.endings == {Ending.ABANDONED: 90, Ending.COMPLETED: 14}
+
+
+async def test_one_callers_many_do_not_hold_up_anothers_one(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options, max_batch_size=1)
+    order: list[str] = []
+
+    def submit(caller: int, name: str) -> None:
+        lane.submit(x(1), {}, None, lambda outcome: order.append(name), Flow(0, caller))
+
+    for _ in range(20):
+        submit(1, "many")
+    await busy(lane)
+    submit(2, "one")
+    gate.open_for(21)
+    await eventually(lambda: len(order) == 21, "all are answered")
+
+    assert "one" in order[:3]
+
+
+async def test_what_was_not_computed_for_nobody_is_counted_in_device_seconds(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options, max_batch_size=1)
+    lane.savings.ran(2 * lane.submit(x(1), {}, None, lambda outcome: None).group.work, 1.0)
+    await busy(lane)
+    outcomes: list[Outcome] = []
+    lane.submit(x(2), {}, 0.01, outcomes.append)
+    for _ in range(3):
+        lane.abandon(lane.submit(x(3), {}, None, outcomes.append))
+
+    await eventually(lambda: len(outcomes) == 1, "one has expired")
+
+    assert lane.savings.seconds == {
+        Ending.EXPIRED: pytest.approx(0.5),
+        Ending.ABANDONED: pytest.approx(1.5),
+    }
 
 
 async def test_a_caller_cancelled_as_its_batch_ends_takes_nobody_along(

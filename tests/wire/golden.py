@@ -25,6 +25,7 @@ from wire.batches import (
     Run,
     TensorRef,
 )
+from wire.flows import Flow
 from wire.frames import Frame
 from wire.heads import Kind
 from wire.messages import (
@@ -60,7 +61,8 @@ MESSAGES: dict[str, AnyMessage] = {
     "ready": Ready("tagger", "1.2.3", "tagger-1.2.3-0", 1700000000000),
     "predict": Predict(7, {"x": NUMBERS}, None, {}),
     "predict-with-everything": Predict(
-        2**40, {"image": PIXELS, "x": NUMBERS}, 1.5, {"words": ["a"], "top": 3}
+        2**40, {"image": PIXELS, "x": NUMBERS}, 1.5, {"words": ["a"], "top": 3},
+        flow=Flow(rank=1, caller=0x0123456789ABCDEF, weight=0.5),
     ),
     "result": Result(7, Answer(pack_answer(PLAIN)[0], []), 4, 0.001, 0.25),
     "result-with-a-tensor": Result(
@@ -119,7 +121,7 @@ def map_of(frame: Frame) -> dict[str, Any]:
 
 def fixed_bytes(kind: int) -> int:
     """How much of a head is numbers at fixed places."""
-    return {Kind.PREDICT: 16, Kind.RESULT: 24}.get(kind, 0)
+    return {Kind.PREDICT: 32, Kind.RESULT: 24}.get(kind, 0)
 
 
 def golden(name: str) -> bytes:

@@ -44,7 +44,7 @@ def test_every_kind_of_message_has_a_file() -> None:
 
 
 def test_the_header_is_what_the_documentation_says() -> None:
-    assert HEADER.unpack(golden("predict")[: HEADER.size]) == (MAGIC, PROTOCOL_VERSION, 3, 38, 8, 7)
+    assert HEADER.unpack(golden("predict")[: HEADER.size]) == (MAGIC, PROTOCOL_VERSION, 3, 54, 8, 7)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("result")])

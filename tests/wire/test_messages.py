@@ -21,8 +21,16 @@ from wire.heads import Kind
 from wire.messages import Predict, Result, checked_parameters
 from wire.tensor import Tensor
 
+
 #: In front of a head's map.
-NUMBERS = {Kind.PREDICT: struct.pack("<dq", 1.0, -1), Kind.RESULT: bytes(24)}
+def asked(
+    timeout: float, place: int, *, caller: int = 0, weight: float = 1.0, rank: int = 0
+) -> bytes:
+    """The numbers in front of a Predict's map."""
+    return struct.pack("<dqQfB3x", timeout, place, caller, weight, rank)
+
+
+NUMBERS = {Kind.PREDICT: asked(1.0, -1), Kind.RESULT: bytes(24)}
 KINDS = sorted(value for name, value in vars(Kind).items() if name.isupper())
 
 
@@ -156,9 +164,14 @@ NOTHING = msgpack.packb({"inputs": []})
         (Kind.PREDICT, {"inputs": [["x", "uint8"]]}, b"", "not .name, dtype, shape."),
         (Kind.PREDICT, {"inputs": {}}, b"", "inputs is not a list"),
         (Kind.PREDICT, bytes(15), b"", "shorter than its numbers"),
-        (Kind.PREDICT, struct.pack("<dq", -1, -1) + NOTHING, b"", "timeout"),
-        (Kind.PREDICT, struct.pack("<dq", math.nan, -1) + NOTHING, b"", "timeout"),
-        (Kind.PREDICT, struct.pack("<dq", 1, 0) + NOTHING, b"", "place lies in no memory"),
+        (Kind.PREDICT, asked(-1, -1) + NOTHING, b"", "timeout"),
+        (Kind.PREDICT, asked(math.nan, -1) + NOTHING, b"", "timeout"),
+        (Kind.PREDICT, asked(1, 0) + NOTHING, b"", "place lies in no memory"),
+        (Kind.PREDICT, asked(1, -1, weight=0.0) + NOTHING, b"", "flow"),
+        (Kind.PREDICT, asked(1, -1, weight=-1.0) + NOTHING, b"", "flow"),
+        (Kind.PREDICT, asked(1, -1, weight=math.inf) + NOTHING, b"", "flow"),
+        (Kind.PREDICT, asked(1, -1, weight=math.nan) + NOTHING, b"", "flow"),
+        (Kind.PREDICT, asked(1, -1, rank=3) + NOTHING, b"", "flow"),
         (Kind.RESULT, bytes(23), b"", "shorter than its numbers"),
         (Kind.RESULT, struct.pack("<IIdd", 1, 2, 0, 0) + b"\x80", b"", "shorter than its answer"),
         (Kind.RESULT, struct.pack("<IIdd", 1, 0, math.inf, 0), b"", "queue or predict"),
@@ -219,7 +232,7 @@ def test_parameters_that_can_are_kept() -> None:
 
 
 def test_a_timeout_without_end_is_none() -> None:
-    message = decode(frame(Kind.PREDICT, struct.pack("<dq", math.inf, -1) + NOTHING))
+    message = decode(frame(Kind.PREDICT, asked(math.inf, -1) + NOTHING))
 
     assert isinstance(message, Predict)
     assert message.timeout_seconds is None
@@ -227,7 +240,7 @@ def test_a_timeout_without_end_is_none() -> None:
 
 def test_a_head_seen_before_is_read_alike() -> None:
     first, second = (
-        decode(frame(Kind.PREDICT, struct.pack("<dq", seconds, -1) + msgpack.packb(PREDICT), body))
+        decode(frame(Kind.PREDICT, asked(seconds, -1) + msgpack.packb(PREDICT), body))
         for seconds, body in ((1.0, bytes(8)), (2.0, bytes(range(8))))
     )
 
@@ -262,7 +275,7 @@ def test_inputs_in_shared_memory_are_views_of_it() -> None:
      (0, bytes(8), "no memory")],
 )  # fmt: skip
 def test_inputs_outside_the_shared_memory_are_refused(place: int, body: bytes, reason: str) -> None:
-    head = struct.pack("<dq", 1.0, place) + msgpack.packb({"inputs": [["x", "uint8", [8]]]})
+    head = asked(1.0, place) + msgpack.packb({"inputs": [["x", "uint8", [8]]]})
 
     with pytest.raises(WireError, match=reason):
         messages.decode(frame(Kind.PREDICT, head, body), memoryview(bytes(64)))
