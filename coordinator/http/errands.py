@@ -58,15 +58,16 @@ class Errand(Protocol):
     def close(self) -> None: ...
 
 
-def errand(analysis: Analysis, version: Version, media_type: str) -> Errand:
-    """What a body of this type asks of this version. Raises Overloaded."""
+def errand(analysis: Analysis, version: Version, media_type: str, deadline: float) -> Errand:
+    """What a body of this type asks of this version, by a deadline. Raises Overloaded."""
     if media_type.startswith("image/"):
         of_photo = partial(_of_photo, analysis, version)
-        return Awaited(version, partial(analysis.admit_photo, version), DECODER, of_photo)
+        return Awaited(version, partial(analysis.admit_photo, version, deadline), DECODER, of_photo)
     if analysis.remembers(version):
         of_example = partial(_of_example, analysis, version, media_type)
-        return Awaited(version, partial(analysis.admit_example, version), version.model, of_example)
-    return Direct(analysis, version, media_type)
+        admit = partial(analysis.admit_example, version, deadline)
+        return Awaited(version, admit, version.model, of_example)
+    return Direct(analysis, version, media_type, deadline)
 
 
 async def _of_photo(
@@ -92,10 +93,12 @@ class Direct:
 
     __slots__ = ("_media_type", "_settle", "_ticket", "version")
 
-    def __init__(self, analysis: Analysis, version: Version, media_type: str) -> None:
+    def __init__(
+        self, analysis: Analysis, version: Version, media_type: str, deadline: float
+    ) -> None:
         self.version = version
         self._media_type = media_type
-        self._ticket = analysis.reserve(version)
+        self._ticket = analysis.reserve(version, deadline)
         self._settle: Settle
 
     def memory(self, size_bytes: int) -> memoryview:

@@ -356,7 +356,7 @@ class Connection(asyncio.BufferedProtocol):
         express = self._express
         version = express.version(head)
         self._deadline = self._started + header_timeout(head.timeout, express.timeouts)
-        self._errand = errand(express.analysis, version, head.media_type)
+        self._errand = errand(express.analysis, version, head.media_type, self._deadline)
 
     def _await_body(self, arrived: bytes, length: int) -> None:
         assert self._errand is not None
