@@ -59,9 +59,14 @@ class Returns:
         self._last = now + seconds
         return min(seconds + JITTER * each * self._random(), MAX_SECONDS)
 
-    def taken(self, now: float, *, seconds_each: float) -> None:
-        """Somebody got a place: who was told of it, or else one that somebody was told of."""
-        if self._last <= now:
+    def taken(self, now: float, *, seconds_each: float, empty: bool = False) -> None:
+        """Somebody got a place: who was told of it, or else one that somebody was told of.
+
+        Args:
+            empty: all places were free. Who was told of one found another, or stays away.
+        """
+        if empty or self._last <= now:
+            self._last, self._away = now, 0
             return
         each = (seconds_each or UNKNOWN_SECONDS) * MARGIN
         if self._away - 1 > (self._last - now) / each - 0.01:  # somebody's moment has come

@@ -8,6 +8,8 @@ import pytest
 from edge import calling
 from stage import Stage
 
+from wire.messages import Tuning
+
 WHO = {"Demitasse-Operator": "ada"}
 
 
@@ -33,7 +35,7 @@ async def test_new_settings_are_in_force_on_connected_hosts_when_the_answer_come
         },
         "revision": 1,
     }
-    assert host.lane.tuning == (3, 4, 0.005, 1)
+    assert host.lane.tuning == Tuning(3, 4, 0.005, 1)
     assert host.lane.bouncer.limit == 3
 
 

@@ -65,6 +65,16 @@ def test_those_who_come_when_they_were_told_move_nothing() -> None:
     assert told(schedule, 100.0 + STEP) == pytest.approx(2 * STEP)
 
 
+def test_when_all_places_are_free_nobody_is_told_to_wait_for_those_who_stayed_away() -> None:
+    schedule = returns()
+    for _ in range(20):
+        told(schedule, 100.0)
+
+    schedule.taken(105.0, seconds_each=EACH, empty=True)
+
+    assert told(schedule, 105.0) == pytest.approx(STEP)
+
+
 def test_nobody_waits_for_more_than_a_minute_and_not_all_for_the_same_one() -> None:
     schedule = Returns(random.Random(1).random)
     moments = [told(schedule) for _ in range(1000)]
