@@ -145,7 +145,7 @@ class Analysis:
         _refuse_if_both(require, optional)
         deadline = started + timeout_seconds - _writing_seconds(timeout_seconds)
         asked = Asked(versions, required, unneeded, flow, deadline, started)
-        with self._seated(versions, required, flow) as seats:
+        with self._seated(versions, required, flow, deadline) as seats:
             yield Admission(asked, seats)
 
     async def run(self, admission: Admission, photos: Sequence[NamedPhoto]) -> dict[str, Any]:
@@ -171,13 +171,13 @@ class Analysis:
         }
 
     @contextmanager
-    def admit_photo(self, version: Version, flow: Flow) -> Iterator[Seats]:
+    def admit_photo(self, version: Version, flow: Flow, deadline: float) -> Iterator[Seats]:
         """A place at the decoder and at one model, for a photo that is for this model alone.
 
         Raises:
-            Overloaded: there is none.
+            Overloaded: there is none, or the answer would come too late.
         """
-        with self._seated({version.model: version}, [version.model], flow) as seats:
+        with self._seated({version.model: version}, [version.model], flow, deadline) as seats:
             yield seats
 
     async def infer_photo(
@@ -198,10 +198,10 @@ class Analysis:
         return self._results.keeps(version)
 
     @contextmanager
-    def admit_example(self, version: Version, flow: Flow) -> Iterator[Seats]:
+    def admit_example(self, version: Version, flow: Flow, deadline: float) -> Iterator[Seats]:
         """A place at one model, for an example of its own inputs. Raises Overloaded."""
         with Seats(self._fleet, flow) as seats:
-            error = seats.reserve(version.model, version.model, version.version)
+            error = seats.reserve(version.model, version.model, version.version, deadline)
             if error is not None:
                 raise error
             yield seats
@@ -216,22 +216,30 @@ class Analysis:
         """
         return await self._examples.ask(seats, version, example, deadline)
 
-    def reserve(self, version: Version, flow: Flow) -> Ticket:
+    def reserve(self, version: Version, flow: Flow, deadline: float) -> Ticket:
         """A place at one replica of this version, without a detour. Raises Overloaded."""
-        return self._fleet.reserve(version.model, version.version, flow)
+        return self._fleet.reserve(version.model, version.version, flow, deadline)
 
     @contextmanager
     def _seated(
-        self, versions: Mapping[str, Version], require: Sequence[str], flow: Flow
+        self,
+        versions: Mapping[str, Version],
+        require: Sequence[str],
+        flow: Flow,
+        deadline: float,
     ) -> Iterator[Seats]:
-        """Places for one photo. Raises Overloaded where too few are left to be of use."""
+        """Places for one photo. Raises Overloaded where too few are left to be of use.
+
+        Who is not required is asked though it may come too late: the others do not wait.
+        """
         with Seats(self._fleet, flow) as seats:
             error = seats.reserve(DECODER, DECODER, DECODER_VERSION)
             if error is not None:
                 raise naming(error, DECODER)
             refused: dict[str, DemitasseError] = {}
             for name, version in versions.items():
-                error = seats.reserve(name, version.model, version.version)
+                by = deadline if name in require else None
+                error = seats.reserve(name, version.model, version.version, by)
                 if error is not None:
                     refused[name] = error
             refuse_if_required(refused, require)

@@ -100,4 +100,5 @@ def tuning_of(entry: ModelEntry, version: str) -> Tuning:
         settings.max_batch_size,
         settings.max_queue_delay,
         settings.revision,
+        settings.promise,
     )

@@ -33,6 +33,7 @@ DemitasseError
 │       └── UnknownInput             unknown-input
 ├── Overloaded                       nothing is wrong with the request: send it again later
 │   ├── QueueFull                    queue-full
+│   ├── DeadlineUnmeetable           deadline-unmeetable
 │   ├── NotServing                   not-serving
 │   └── Draining                     draining
 ├── ModelFailure                     the model was asked and did not manage
@@ -300,6 +301,12 @@ class QueueFull(Overloaded):
     code = "queue-full"
 
 
+class DeadlineUnmeetable(Overloaded):
+    """With as many before it, this request would not be answered within its timeout."""
+
+    code = "deadline-unmeetable"
+
+
 class NotServing(Overloaded):
     """No replica of this model version is ready."""
 
@@ -357,6 +364,7 @@ class Internal(DemitasseError):
 
 _FROM_WIRE: dict[str, type[DemitasseError]] = {
     Code.QUEUE_FULL.value: QueueFull,
+    Code.DEADLINE_UNMEETABLE.value: DeadlineUnmeetable,
     Code.DRAINING.value: Draining,
     Code.NOT_READY.value: NotServing,
     Code.INVALID_INPUT.value: InvalidInput,
@@ -370,18 +378,24 @@ _FROM_WIRE: dict[str, type[DemitasseError]] = {
 
 
 def from_wire(
-    code: str, detail: str, retry_after: float | None = None, *, invalid_input: bool = False
+    code: str,
+    detail: str,
+    retry_after: float | None = None,
+    numbers: Mapping[str, float] | None = None,
+    *,
+    invalid_input: bool = False,
 ) -> DemitasseError:
     """The error that a code from another process stands for.
 
     Args:
         code: one of `wire.errors.Code`, or the model's own word.
+        numbers: those from which a refusal follows, by name.
         invalid_input: the model called its input invalid, so that `code` may be any word.
             The image tier's `image-*` codes are known without it.
     """
     kind = _FROM_WIRE.get(code)
     if kind is not None:
-        return kind(detail, retry_after=retry_after)
+        return kind(detail, retry_after=retry_after, members=numbers)
     if invalid_input or code.startswith("image-"):
         return InvalidInput(detail, code=code)
     return Internal(f"a minion answered with the unknown code {code!r}")

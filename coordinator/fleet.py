@@ -11,19 +11,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from coordinator.errors import DemitasseError, InvalidOutput, NotServing, QueueFull
+from coordinator.errors import (
+    DeadlineUnmeetable,
+    DemitasseError,
+    InvalidOutput,
+    NotServing,
+    QueueFull,
+)
 from coordinator.link import Link, Settle, open_link, settling
 from coordinator.parcels import Parcels
+from coordinator.returns import Returns
 from wire.answers import unpack_answer
 from wire.errors import WireError
 from wire.flows import ANYBODY, Flow
-from wire.messages import Result, Tuning
+from wire.messages import Result, Status, Tuning
 from wire.tensor import Tensor
 
 log = logging.getLogger("demitasse.coordinator.fleet")
@@ -62,6 +70,7 @@ class Replica:
         self.place = place
         self.taken = 0
         self.tuning: Tuning | None = None
+        self._returns = Returns(random.random)
         self._name = name
         self._parcels = parcels
         self._link: Link | None = None
@@ -96,9 +105,46 @@ class Replica:
         return status.queue_limit - status.others - self.taken
 
     @property
-    def seconds_per_example(self) -> float:
-        link = self._link
-        return link.status.seconds_per_example if link is not None and link.status else 0.0
+    def status(self) -> Status | None:
+        """What it pushed last; None while there is no link."""
+        return self._link.status if self._link is not None else None
+
+    def expected_seconds(self) -> float:
+        """Until one more would be answered, if all goes well; 0 before anything was measured.
+
+        Those who run may be done any moment. An empty lane is never said to be slow: nobody
+        would ever find out that it is not.
+        """
+        status, occupied = self.status, self.occupied
+        if status is None or not occupied:
+            return 0.0
+        running = status.workers * (self.tuning.max_batch_size if self.tuning is not None else 1)
+        ahead = max(occupied - running, 0)
+        return status.seconds_alone + ahead * status.seconds_per_example
+
+    def seconds_until_room(self) -> float:
+        """Until there is a place that nobody was told of."""
+        return self._returns.next(
+            time.monotonic(), missing=1 - (self.room or 0), seconds_each=self._seconds_each()
+        )
+
+    def send_away(self) -> float:
+        """Somebody is told to come back: in so many seconds."""
+        return self._returns.tell(
+            time.monotonic(), missing=1 - (self.room or 0), seconds_each=self._seconds_each()
+        )
+
+    def expect(self) -> None:
+        """Somebody gets a place here."""
+        if self._returns.pending:
+            self._returns.taken(
+                time.monotonic(), seconds_each=self._seconds_each(), empty=not self.occupied
+            )
+
+    def _seconds_each(self) -> float:
+        """How often a place becomes free for this coordinator; the others get as many."""
+        status = self.status
+        return 0.0 if status is None else status.seconds_per_example * max(status.coordinators, 1)
 
     def link(self) -> Link:
         if self._link is None:
@@ -231,6 +277,9 @@ class Ticket:
         assert self._settle is not None
         self._link = None  # which has nothing to call off any more
         if not isinstance(outcome, Result):
+            if isinstance(outcome, QueueFull) and self._replica is not None:
+                # Another coordinator was faster. Its host tells all of us the same moment.
+                outcome.retry_after = self._replica.send_away()
             self._settle(outcome)
             return
         road = time.monotonic() - self._sent - outcome.queue_seconds - outcome.predict_seconds
@@ -302,15 +351,19 @@ class Fleet:
             replica.close()
         self._replicas, self._by_version = {}, {}
 
-    def reserve(self, model: str, version: str, flow: Flow = ANYBODY) -> Ticket:
+    def reserve(
+        self, model: str, version: str, flow: Flow = ANYBODY, deadline: float | None = None
+    ) -> Ticket:
         """A place at the replica of this version that has the most room.
 
         Args:
             flow: whose turn it counts against there.
+            deadline: on the monotonic clock; None where who asks goes on without the answer.
 
         Raises:
             NotServing: no replica is connected and ready.
             QueueFull: every one of them is at its limit.
+            DeadlineUnmeetable: there is room, but too many are before it.
         """
         roomiest, most = None, 0
         for replica in self._by_version.get((model, version), ()):
@@ -320,8 +373,16 @@ class Fleet:
         if roomiest is None:
             raise _not_serving(model, version)
         if most <= 0:
-            raise _queue_full(roomiest, most)
+            raise _queue_full(self._first_with_room(model, version))
+        if deadline is not None:
+            _refuse_if_too_late(roomiest, deadline)
+        roomiest.expect()
         return Ticket(roomiest, flow)
+
+    def _first_with_room(self, model: str, version: str) -> Replica:
+        """That of the full replicas which has a place first that nobody was told of."""
+        full = [r for r in self._by_version[model, version] if r.room is not None]
+        return min(full, key=Replica.seconds_until_room)
 
     def ready(self, model: str, version: str) -> bool:
         return any(replica.ready for replica in self._by_version.get((model, version), ()))
@@ -346,14 +407,32 @@ async def _apply(link: Link, tuning: Tuning) -> None:
             await link.tune(tuning)
 
 
-def _queue_full(replica: Replica, room: int) -> QueueFull:
-    """There is room when as many have left as are there above the limit, and one more: the
-    limit may have been lowered."""
+def _queue_full(replica: Replica) -> QueueFull:
     place, occupied = replica.place, replica.occupied
+    limit = occupied + (replica.room or 0)
+    numbers: dict[str, float] = {"occupied": occupied, "limit": limit}
+    status = replica.status
+    if status is not None and status.promise is not None:
+        numbers["promise_seconds"] = status.promise.seconds
     return QueueFull(
         f"{place.model} {place.version} has {occupied} examples queued or running, "
-        f"its limit is {occupied + room}",
-        retry_after=replica.seconds_per_example * (1 - room) or None,
+        f"its limit is {limit}",
+        retry_after=replica.send_away(),
+        members=numbers,
+    )
+
+
+def _refuse_if_too_late(replica: Replica, deadline: float) -> None:
+    expected = replica.expected_seconds()
+    left = deadline - time.monotonic()
+    if not expected or expected <= left:  # nothing is known, or nobody is before it
+        return
+    place = replica.place
+    raise DeadlineUnmeetable(
+        f"{place.model} {place.version} is expected to answer in {expected:.3g} s, "
+        f"the deadline is in {left:.3g} s",
+        retry_after=expected - left,
+        members={"expected_seconds": expected, "left_seconds": left},
     )
 
 

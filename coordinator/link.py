@@ -311,7 +311,8 @@ class Link(asyncio.BufferedProtocol):
             )
         elif isinstance(message, Refusal):
             retry_after = message.retry_after_seconds or None
-            self._settle(message.id, from_wire(message.code, message.detail, retry_after))
+            refused = from_wire(message.code, message.detail, retry_after, message.numbers)
+            self._settle(message.id, refused)
         elif isinstance(message, Status):
             self.status = message
         elif isinstance(message, Tuned):

@@ -24,12 +24,18 @@ class Seats:
         self._flow = flow
         self._held: dict[str, Ticket] = {}
 
-    def reserve(self, name: str, model: str, version: str) -> DemitasseError | None:
-        """Takes a place unless there is one already; why there is none."""
+    def reserve(
+        self, name: str, model: str, version: str, deadline: float | None = None
+    ) -> DemitasseError | None:
+        """Takes a place unless there is one already; why there is none.
+
+        Args:
+            deadline: as `Fleet.reserve`.
+        """
         if name in self._held:
             return None
         try:
-            self._held[name] = self._fleet.reserve(model, version, self._flow)
+            self._held[name] = self._fleet.reserve(model, version, self._flow, deadline)
         except DemitasseError as error:
             return error
         return None

@@ -41,6 +41,7 @@ def model_service(
         entry=manifest.entry,
         inputs={name: InputSpec(spec.dtype, spec.shape) for name, spec in manifest.inputs.items()},
         queue_limit=settings.queue_limit,
+        promise_seconds=settings.promise,
         max_batch_size=settings.max_batch_size,
         max_queue_delay_seconds=settings.max_queue_delay,
         settings_revision=settings.revision,

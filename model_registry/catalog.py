@@ -147,7 +147,7 @@ class Catalog:
             before = rows.settings(connection).get(model, Settings())
             moves = {
                 key: (getattr(before, key), value)
-                for key, value in changes.given()
+                for key, value in changes.values()
                 if getattr(before, key) != value
             }
             if not moves:

@@ -49,8 +49,8 @@ class SettingsMove:
     """A model was tuned."""
 
     revision: int
-    changes: Mapping[str, tuple[float | None, float]]
-    """Setting -> value before (None: the manifest's) and after."""
+    changes: Mapping[str, tuple[float | None, float | None]]
+    """Setting -> value before and after; None where none was tuned."""
     at: datetime
     who: str
 
@@ -77,7 +77,7 @@ def note_settings(
     connection: Connection,
     model: str,
     revision: int,
-    changes: Mapping[str, tuple[float | None, float]],
+    changes: Mapping[str, tuple[float | None, float | None]],
     stamp: Stamp,
 ) -> None:
     pairs = {key: list(pair) for key, pair in changes.items()}

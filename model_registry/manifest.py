@@ -31,6 +31,7 @@ from model_registry.schema import (
 from model_registry.settings import (
     MAX_BATCH_SIZE_RANGE,
     MAX_QUEUE_DELAY_RANGE,
+    PROMISE_RANGE,
     QUEUE_LIMIT_RANGE,
     EffectiveSettings,
     Settings,
@@ -122,7 +123,9 @@ class Manifest:
     image_inputs: tuple[ImageInput, ...]
     outputs: Mapping[str, Schema]
     """JSON Schema per field of an answer; all are required."""
-    queue_limit: int
+    queue_limit: int | None
+    promise: float | None
+    """Of queue limit and promise exactly one."""
     max_batch_size: int
     max_queue_delay: float
     resources: Resources
@@ -158,8 +161,12 @@ class Manifest:
 
     def settings(self, tuned: Settings) -> EffectiveSettings:
         """The manifest's values under those that an operator tuned."""
+        admitted_by: Settings | Manifest = self
+        if tuned.queue_limit is not None or tuned.promise is not None:
+            admitted_by = tuned
         return EffectiveSettings(
-            queue_limit=self.queue_limit if tuned.queue_limit is None else tuned.queue_limit,
+            queue_limit=admitted_by.queue_limit,
+            promise=admitted_by.promise,
             max_batch_size=self.max_batch_size
             if tuned.max_batch_size is None
             else tuned.max_batch_size,
@@ -216,7 +223,7 @@ def parse_manifest(text: str, file: str) -> Manifest:
 def _manifest(top: Table) -> Manifest:
     inputs, image_inputs = _read_inputs(top)
     batching = top.table("batching", ("max_batch_size", "max_queue_delay"))
-    admission = top.table("admission", ("queue_limit",))
+    queue_limit, promise = _read_admission(top)
     manifest = Manifest(
         name=_read_name(top),
         version=top.text(
@@ -233,7 +240,8 @@ def _manifest(top: Table) -> Manifest:
         inputs=MappingProxyType(inputs),
         image_inputs=image_inputs,
         outputs=MappingProxyType(_read_outputs(top)),
-        queue_limit=admission.integer("queue_limit", QUEUE_LIMIT_RANGE, 64),
+        queue_limit=queue_limit,
+        promise=promise,
         max_batch_size=batching.integer("max_batch_size", MAX_BATCH_SIZE_RANGE, 1),
         max_queue_delay=batching.seconds("max_queue_delay", MAX_QUEUE_DELAY_RANGE, "0ms"),
         resources=_read_resources(top),
@@ -310,6 +318,20 @@ def _read_outputs(top: Table) -> dict[str, Schema]:
         name: read_output(top.file, f"output.{name}", fragment)
         for name, fragment in fragments.items()
     }
+
+
+def _read_admission(top: Table) -> tuple[int | None, float | None]:
+    """Queue limit and promise; one of them is None."""
+    table = top.table("admission", ("queue_limit", "promise"))
+    if table.value("promise") is None:
+        return table.integer("queue_limit", QUEUE_LIMIT_RANGE, 64), None
+    if table.value("queue_limit") is not None:
+        raise table.refusal("promise", "no promise beside a queue_limit; keep one of the two")
+    low, high = PROMISE_RANGE
+    promise = table.value("promise")
+    if type(promise) in (int, float) and low <= promise <= high:
+        return None, float(promise)
+    return None, table.seconds("promise", PROMISE_RANGE)
 
 
 def _read_resources(top: Table) -> Resources:

@@ -105,7 +105,9 @@ class Table:
             return float(value)
         raise self.refusal(key, "a finite number")
 
-    def seconds(self, key: str, limits: tuple[float, float], default: str) -> float:
+    def seconds(
+        self, key: str, limits: tuple[float, float], default: str | Required = REQUIRED
+    ) -> float:
         """A duration, which the file writes as a string with a unit."""
         low, high = limits
         value = self._or_default(key, default)

@@ -61,7 +61,7 @@ def settings(connection: Connection) -> dict[str, Settings]:
 
 
 def set_settings(
-    connection: Connection, model: str, revision: int, values: Mapping[str, float]
+    connection: Connection, model: str, revision: int, values: Mapping[str, float | None]
 ) -> None:
     """Store values under the revision that follows the model's present one."""
     table = tables.settings

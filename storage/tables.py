@@ -83,6 +83,7 @@ settings = Table(
     metadata,
     Column("model", String(63), primary_key=True),
     Column("queue_limit", Integer),
+    Column("promise", Float),
     Column("max_batch_size", Integer),
     Column("max_queue_delay", Float),
     Column("revision", Integer, nullable=False),

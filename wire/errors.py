@@ -26,4 +26,5 @@ class Code(str, enum.Enum):
     WORKER_CRASHED = "worker-crashed"
     PREDICT_TIMEOUT = "predict-timeout"
     DEADLINE_EXCEEDED = "deadline-exceeded"
+    DEADLINE_UNMEETABLE = "deadline-unmeetable"
     CANCELLED = "cancelled"

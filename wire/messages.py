@@ -256,15 +256,25 @@ class Refusal(NamedTuple):
     code: str
     detail: str
     retry_after_seconds: float
+    numbers: Mapping[str, float] = {}
+    """By name, those from which the refusal follows."""
 
     def encode(self) -> List[Buffer]:
         head = {"code": self.code, "detail": self.detail, "retry_after": self.retry_after_seconds}
+        if self.numbers:
+            head["numbers"] = self.numbers
         return encode_frame(Kind.REFUSAL, self.id, pack(head))
 
     @classmethod
     def decode(cls, frame: Frame) -> Refusal:
         head = unpack(frame)
-        return cls(frame.id, text(head, "code"), text(head, "detail"), seconds(head, "retry_after"))
+        retry_after = seconds(head, "retry_after")
+        numbers = mapped(head, "numbers") if "numbers" in head else {}
+        for name in numbers:
+            if not isinstance(name, str):
+                raise WireError("numbers has a key that is no text")
+            seconds(numbers, name)
+        return cls(frame.id, text(head, "code"), text(head, "detail"), retry_after, numbers)
 
 
 class Cancel(NamedTuple):
@@ -281,12 +291,29 @@ class Cancel(NamedTuple):
         return cls(frame.id)
 
 
+class Promise(NamedTuple):
+    """What a host goes by that was told to answer within a time: see docs/adr/0013."""
+
+    seconds: float
+    """Within which who is let in is answered."""
+    batch_size: int
+    """Of a full batch."""
+    batch_seconds: float
+    """Which that takes, with all workers busy; 0 before anything was measured."""
+    deviation: float
+    """Of one batch from what is expected, as a part of it: one standard deviation."""
+    uncertainty: float
+    """The same, of what is expected itself."""
+    delay_seconds: float
+    """For which a batch that is not full may be held open."""
+
+
 class Status(NamedTuple):
     """Host to coordinator, pushed whenever it changes: how much room there is.
 
     `others` counts the examples, queued and running, that came by other roads
     than this link; together with what the coordinator has outstanding itself
-    it is compared with `queue_limit`.
+    it is compared with `queue_limit`. What was learned is 0 before anything was.
     """
 
     ready: bool
@@ -294,9 +321,22 @@ class Status(NamedTuple):
     queue_limit: int
     others: int
     seconds_per_example: float
+    """How often a place becomes free while the lane is busy."""
+    seconds_alone: float
+    """What a batch of one takes."""
+    workers: int
+    """How many batches may run side by side."""
+    coordinators: int
+    """How many are connected, and share the places that become free."""
+    promise: Optional[Promise] = None
+    """What `queue_limit` follows from, where a promise governs."""
 
     def encode(self) -> List[Buffer]:
-        return encode_frame(Kind.STATUS, 0, pack(self._asdict()))
+        head = self._asdict()
+        del head["promise"]
+        if self.promise is not None:
+            head["promise"] = self.promise._asdict()
+        return encode_frame(Kind.STATUS, 0, pack(head))
 
     @classmethod
     def decode(cls, frame: Frame) -> Status:
@@ -307,7 +347,22 @@ class Status(NamedTuple):
             count(head, "queue_limit"),
             count(head, "others"),
             seconds(head, "seconds_per_example"),
+            seconds(head, "seconds_alone"),
+            count(head, "workers"),
+            count(head, "coordinators"),
+            _promise(mapped(head, "promise")) if "promise" in head else None,
         )
+
+
+def _promise(head: Mapping[str, Any]) -> Promise:
+    return Promise(
+        seconds(head, "seconds"),
+        count(head, "batch_size"),
+        seconds(head, "batch_seconds"),
+        seconds(head, "deviation"),
+        seconds(head, "uncertainty"),
+        seconds(head, "delay_seconds"),
+    )
 
 
 class Drain(NamedTuple):
@@ -325,11 +380,18 @@ class Drain(NamedTuple):
 class Tuning(NamedTuple):
     """The numbers an operator may change while a lane runs."""
 
-    queue_limit: int
+    queue_limit: Optional[int]
+    """Examples queued plus running; None where the promise governs."""
     max_batch_size: int
     max_queue_delay_seconds: float
     revision: int
     """Grows with every change; a host ignores what is older than what it has."""
+    promise_seconds: Optional[float] = None
+    """Within which who is let in is answered; None where the queue limit governs."""
+
+    def head(self) -> Dict[str, Any]:
+        """The numbers by name; of queue limit and promise the one that governs."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class Tune(NamedTuple):
@@ -339,7 +401,7 @@ class Tune(NamedTuple):
     tuning: Tuning
 
     def encode(self) -> List[Buffer]:
-        return encode_frame(Kind.TUNE, self.id, pack(self.tuning._asdict()))
+        return encode_frame(Kind.TUNE, self.id, pack(self.tuning.head()))
 
     @classmethod
     def decode(cls, frame: Frame) -> Tune:
@@ -353,7 +415,7 @@ class Tuned(NamedTuple):
     tuning: Tuning
 
     def encode(self) -> List[Buffer]:
-        return encode_frame(Kind.TUNED, self.id, pack(self.tuning._asdict()))
+        return encode_frame(Kind.TUNED, self.id, pack(self.tuning.head()))
 
     @classmethod
     def decode(cls, frame: Frame) -> Tuned:
@@ -395,11 +457,15 @@ def decode(frame: Frame, memory: Optional[memoryview] = None) -> Message:
 
 
 def _tuning(head: Mapping[str, Any]) -> Tuning:
+    if ("queue_limit" in head) == ("promise_seconds" in head):
+        raise WireError("either queue_limit or promise_seconds governs")
+    promise = seconds(head, "promise_seconds") if "promise_seconds" in head else None
     return Tuning(
-        positive(head, "queue_limit"),
+        positive(head, "queue_limit") if promise is None else None,
         positive(head, "max_batch_size"),
         seconds(head, "max_queue_delay_seconds"),
         count(head, "revision"),
+        promise,
     )
 
 

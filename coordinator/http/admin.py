@@ -42,6 +42,7 @@ WHO_HEADER = "Demitasse-Operator"
 
 class SettingsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_limit: int | None = None
+    promise_seconds: float | None = None
     max_batch_size: int | None = None
     max_queue_delay_seconds: float | None = None
 
@@ -73,7 +74,12 @@ async def tune(request: web.Request) -> web.Response:
     name = request.match_info["name"]
 
     def change(catalog: Catalog) -> None:
-        wanted = SettingsChange(body.queue_limit, body.max_batch_size, body.max_queue_delay_seconds)
+        wanted = SettingsChange(
+            queue_limit=body.queue_limit,
+            promise=body.promise_seconds,
+            max_batch_size=body.max_batch_size,
+            max_queue_delay=body.max_queue_delay_seconds,
+        )
         catalog.tune(name, wanted, who=_who(request))
 
     await _change(request, change)

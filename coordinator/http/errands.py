@@ -59,16 +59,19 @@ class Errand(Protocol):
     def close(self) -> None: ...
 
 
-def errand(analysis: Analysis, version: Version, media_type: str, flow: Flow) -> Errand:
-    """What a body of this type asks of this version. Raises Overloaded."""
+def errand(
+    analysis: Analysis, version: Version, media_type: str, flow: Flow, deadline: float
+) -> Errand:
+    """What a body of this type asks of this version, by a deadline. Raises Overloaded."""
     if media_type.startswith("image/"):
         of_photo = partial(_of_photo, analysis, version)
-        return Awaited(version, partial(analysis.admit_photo, version, flow), DECODER, of_photo)
+        admit = partial(analysis.admit_photo, version, flow, deadline)
+        return Awaited(version, admit, DECODER, of_photo)
     if analysis.remembers(version):
         of_example = partial(_of_example, analysis, version, media_type)
-        admit = partial(analysis.admit_example, version, flow)
+        admit = partial(analysis.admit_example, version, flow, deadline)
         return Awaited(version, admit, version.model, of_example)
-    return Direct(analysis, version, media_type, flow)
+    return Direct(analysis, version, media_type, flow, deadline)
 
 
 async def _of_photo(
@@ -94,10 +97,12 @@ class Direct:
 
     __slots__ = ("_media_type", "_settle", "_ticket", "version")
 
-    def __init__(self, analysis: Analysis, version: Version, media_type: str, flow: Flow) -> None:
+    def __init__(
+        self, analysis: Analysis, version: Version, media_type: str, flow: Flow, deadline: float
+    ) -> None:
         self.version = version
         self._media_type = media_type
-        self._ticket = analysis.reserve(version, flow)
+        self._ticket = analysis.reserve(version, flow, deadline)
         self._settle: Settle
 
     def memory(self, size_bytes: int) -> memoryview:

@@ -364,7 +364,7 @@ class Connection(asyncio.BufferedProtocol):
         version = express.version(head)
         self._deadline = self._started + header_timeout(head.timeout, express.timeouts)
         flow = express.callers.flow(head.urgency, head.caller, self._address)
-        self._errand = errand(express.analysis, version, head.media_type, flow)
+        self._errand = errand(express.analysis, version, head.media_type, flow, self._deadline)
 
     def _await_body(self, arrived: bytes, length: int) -> None:
         assert self._errand is not None

@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from coordinator.analysis import Analysis
 from coordinator.directory import Directory
 from coordinator.errors import BodyTimeout, NotServing
-from coordinator.fleet import Fleet
+from coordinator.fleet import Fleet, Replica
 from coordinator.http import payloads
 from coordinator.http.keys import CALLERS, LIMITS, REQUEST_ID, TIMEOUTS
 from coordinator.merge import Outcome, model_entry
@@ -85,7 +85,7 @@ async def _of_its_inputs(
 ) -> Outcome:
     """The model's answer to its own inputs."""
     analysis, manifest = request.app[ANALYSIS], version.manifest
-    with analysis.admit_example(version, flow) as seats:
+    with analysis.admit_example(version, flow, deadline) as seats:
         reading = payloads.read_inputs(
             request, manifest.inputs, request.app[LIMITS], photos_too=manifest.takes_photo
         )
@@ -98,7 +98,7 @@ async def _of_a_photo(
 ) -> Outcome:
     """The model's answer to a photo; the image tier's place, too, is taken before the body."""
     analysis = request.app[ANALYSIS]
-    with analysis.admit_photo(version, flow) as seats:
+    with analysis.admit_photo(version, flow, deadline) as seats:
         reading = payloads.read_photo(request, request.app[LIMITS])
         photo = await _in_time(request, reading, deadline)
         return await analysis.infer_photo(seats, version, photo.data, deadline)
@@ -127,7 +127,11 @@ async def show_model(request: web.Request) -> web.Response:
     entry = snapshot.models[version.model]
     return payloads.write_answer(
         request,
-        {**_model(entry, request.app[FLEET]), **_schemas(version)},
+        {
+            **_model(entry, request.app[FLEET]),
+            **_schemas(version),
+            "admission": [_admission(each) for each in _replicas(version, request.app[FLEET])],
+        },
     )
 
 
@@ -198,6 +202,26 @@ def _summary(version: Version, fleet: Fleet) -> dict[str, Any]:
         "serving": version.serving,
         "ready": fleet.ready(version.model, version.version),
         "notes": version.manifest.release_notes,
+    }
+
+
+def _replicas(version: Version, fleet: Fleet) -> list[Replica]:
+    return [each for each in fleet.replicas(version.model, version.version) if each.ready]
+
+
+def _admission(replica: Replica) -> dict[str, Any]:
+    """What one replica lets in, and from what that follows."""
+    status = replica.status
+    assert status is not None
+    promise = status.promise
+    return {
+        "replica": replica.place.id,
+        "occupied": replica.occupied,
+        "limit": status.queue_limit,
+        "workers": status.workers,
+        "seconds_alone": status.seconds_alone,
+        "seconds_per_example": status.seconds_per_example,
+        "promise": None if promise is None else promise._asdict(),
     }
 
 

@@ -145,7 +145,8 @@ MODEL_SUMMARY = {
             {"type": "null"},
             _object(
                 {
-                    "queue_limit": INTEGER,
+                    "queue_limit": {"type": ["integer", "null"]},
+                    "promise_seconds": {"type": ["number", "null"]},
                     "max_batch_size": INTEGER,
                     "max_queue_delay_seconds": NUMBER,
                 }
@@ -153,6 +154,30 @@ MODEL_SUMMARY = {
         ]
     },
     "versions": _list(_ref("VersionSummary")),
+}
+SECONDS = {"type": "number", "minimum": 0, "description": "Seconds."}
+ADMISSION = {
+    "replica": TEXT,
+    "occupied": INTEGER,
+    "limit": INTEGER,
+    "workers": INTEGER,
+    "seconds_alone": SECONDS,
+    "seconds_per_example": SECONDS,
+    "promise": {
+        "oneOf": [
+            {"type": "null"},
+            _object(
+                {
+                    "seconds": SECONDS,
+                    "batch_size": INTEGER,
+                    "batch_seconds": SECONDS,
+                    "deviation": NUMBER,
+                    "uncertainty": NUMBER,
+                    "delay_seconds": SECONDS,
+                }
+            ),
+        ]
+    },
 }
 PROBLEM = _object(
     {
@@ -180,7 +205,8 @@ COMPONENTS: dict[str, Schema] = {
     "ModelAnswer": MODEL_ANSWER,
     "Inference": INFERENCE,
     "Model": _object(MODEL_SUMMARY),
-    "ModelDetail": _object(MODEL_SUMMARY | SCHEMAS),
+    "ModelDetail": _object(MODEL_SUMMARY | SCHEMAS | {"admission": _list(_ref("Admission"))}),
+    "Admission": _object(ADMISSION),
     "VersionSummary": _object(VERSION_SUMMARY),
     "VersionDetail": _object({"name": TEXT, **VERSION_SUMMARY, "aliases": _list(TEXT), **SCHEMAS}),
     "Timeline": TIMELINE,

@@ -39,6 +39,7 @@ STATUS: dict[type[DemitasseError], int] = {
     errors.MisdirectedRequest: 421,
     errors.InvalidInput: 422,
     errors.QueueFull: 429,
+    errors.DeadlineUnmeetable: 504,
     errors.Overloaded: 503,
     errors.ModelFailure: 502,
     errors.PredictTimeout: 504,

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from model_registry.settings import EffectiveSettings
 
 #: Wide enough that no cell is ever cut where there is no terminal to fit into.
 _PIPE_WIDTH = 10_000
@@ -68,6 +71,13 @@ def _cell(value: object) -> Text:
     if value is None or value == "":
         return Text("-", style="dim")
     return value if isinstance(value, Text) else Text(str(value))
+
+
+def admission(settings: EffectiveSettings) -> str:
+    """What governs who is let in."""
+    if settings.promise is not None:
+        return f"promise {settings.promise:g} s"
+    return f"queue limit {settings.queue_limit}"
 
 
 def milliseconds(seconds: float) -> str:

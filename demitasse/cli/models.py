@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from coordinator.config import load_settings
-from demitasse.cli.console import milliseconds, print_json, print_table, remark, say
+from demitasse.cli.console import admission, milliseconds, print_json, print_table, remark, say
 from demitasse.cli.options import AsJson, Home, ModelName
 from demitasse.cli.registry import NothingPublished, find_model, open_catalog
 
@@ -62,7 +62,7 @@ def _row(entry: ModelEntry, version: Version) -> tuple[object, ...]:
         ", ".join(_aliases(entry, version)),
         "yes" if version.serving else "no",
         "yes" if version.manifest.analyze else "no",
-        settings.queue_limit,
+        f"{settings.promise:g} s" if settings.promise is not None else settings.queue_limit,
         settings.max_batch_size,
         milliseconds(settings.max_queue_delay),
         version.manifest.description,
@@ -81,7 +81,7 @@ def _print_detail(entry: ModelEntry) -> None:
                 f"{name} {spec.dtype}{list(spec.shape)}" for name, spec in manifest.inputs.items()
             ),
             "outputs": ", ".join(manifest.outputs),
-            "limits": f"queue {settings.queue_limit}, batch {settings.max_batch_size}, "
+            "limits": f"{admission(settings)}, batch {settings.max_batch_size}, "
             f"delay {milliseconds(settings.max_queue_delay)}",
             "quality": quality and f"{quality.metric} {quality.value:g} on {quality.data}",
             "notes": manifest.release_notes,
@@ -157,4 +157,5 @@ def _events(catalog: Catalog, name: str) -> Iterator[Event]:
     for tuned in catalog.settings_history(name):
         for key, (old, new) in tuned.changes.items():
             before = "the manifest's" if old is None else f"{old:g}"
-            yield Event(tuned.at, tuned.who, f"{key} {new:g} instead of {before}")
+            after = "no longer set" if new is None else f"{new:g}"
+            yield Event(tuned.at, tuned.who, f"{key} {after} instead of {before}")

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from coordinator.config import load_settings
-from demitasse.cli.console import milliseconds, say
+from demitasse.cli.console import admission, milliseconds, say
 from demitasse.cli.operations import open_operations
-from demitasse.cli.options import Home, ModelName, parse_duration, parse_pinned
+from demitasse.cli.options import Home, ModelName, parse_duration, parse_pinned, parse_promise
 
 Reference = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="Such as tagger@1.0.0.")]
 
@@ -19,6 +19,14 @@ def tune(
     queue_limit: Annotated[
         int | None,
         typer.Option(help="Examples queued plus running above which callers get a 429."),
+    ] = None,
+    promise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Within which whoever is let in is answered, such as 5s; the limit follows from "
+            "it. In place of --queue-limit.",
+        ),
     ] = None,
     max_batch_size: Annotated[
         int | None, typer.Option(help="The most examples in one batch.")
@@ -35,16 +43,23 @@ def tune(
     """Change a model's limits. Nothing restarts; what is not named stays as it is."""
     from model_registry.settings import SettingsChange
 
-    if queue_limit is None and max_batch_size is None and max_queue_delay is None:
+    if (queue_limit, promise, max_batch_size, max_queue_delay) == (None, None, None, None):
         raise typer.BadParameter(
-            "nothing to change; give --queue-limit, --max-batch-size or --max-queue-delay"
+            "nothing to change; give --promise, --queue-limit, --max-batch-size or "
+            "--max-queue-delay"
         )
-    delay = None if max_queue_delay is None else parse_duration(max_queue_delay)
-    change = SettingsChange(queue_limit, max_batch_size, delay)
+    if queue_limit is not None and promise is not None:
+        raise typer.BadParameter("give either --queue-limit or --promise, the other follows")
+    change = SettingsChange(
+        queue_limit=queue_limit,
+        promise=None if promise is None else parse_promise(promise),
+        max_batch_size=max_batch_size,
+        max_queue_delay=None if max_queue_delay is None else parse_duration(max_queue_delay),
+    )
     with open_operations(load_settings(home=home)) as operations:
         settings = operations.tune(name, change)
     say(
-        f"{name}: queue limit {settings.queue_limit}, max batch size {settings.max_batch_size}, "
+        f"{name}: {admission(settings)}, max batch size {settings.max_batch_size}, "
         f"max queue delay {milliseconds(settings.max_queue_delay)}; {operations.when}"
     )
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from model_registry.settings import EffectiveSettings, SettingsChange
 
 WHO_HEADER = "Demitasse-Operator"
+#: Settings that are durations, as the API calls them.
+_IN_SECONDS = {"promise": "promise_seconds", "max_queue_delay": "max_queue_delay_seconds"}
 
 
 class Operations(Protocol):
@@ -64,13 +66,12 @@ class ThroughAdmin:
     def tune(self, model: str, change: SettingsChange) -> EffectiveSettings:
         from model_registry.settings import EffectiveSettings
 
-        body = dict(change.given())
-        if "max_queue_delay" in body:
-            body["max_queue_delay_seconds"] = body.pop("max_queue_delay")
+        body = {_IN_SECONDS.get(key, key): value for key, value in change.given()}
         answer = self._call("PATCH", f"/models/{_part(model)}/settings", body)
         settings = answer["settings"]
         return EffectiveSettings(
             settings["queue_limit"],
+            settings["promise_seconds"],
             settings["max_batch_size"],
             settings["max_queue_delay_seconds"],
             answer["revision"],

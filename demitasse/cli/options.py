@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -42,6 +43,11 @@ def parse_duration(text: str) -> float:
     if seconds is None:
         raise typer.BadParameter(f"{text!r} is no duration; write a number with ms or s, as in 5ms")
     return seconds
+
+
+def parse_promise(text: str) -> float:
+    """As `parse_duration`; a plain number is seconds, since nobody promises as many as ms."""
+    return parse_duration(f"{text}s" if re.fullmatch(r"\d+(\.\d+)?", text) else text)
 
 
 def listed(text: str | None) -> list[str]:

@@ -16,6 +16,8 @@ class QueueFull(Exception):
 
     def __init__(self, occupied: int, limit: int) -> None:
         super().__init__(f"{occupied} examples are queued or running, the limit is {limit}")
+        self.occupied = occupied
+        self.limit = limit
 
 
 class Ending(enum.Enum):
@@ -39,6 +41,8 @@ class Bouncer:
         self.occupied = 0
         self.admitted = 0
         self.refused = 0
+        self.too_late = 0
+        """Refused though there was room, since they would not have been answered in time."""
         self.endings: Counter[Ending] = Counter()
 
     def admit(self) -> None:

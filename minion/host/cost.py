@@ -3,16 +3,22 @@
 For each number of batches that run side by side there is a curve: workers may
 have a core each, or share one device. `t(n) = a + b * n` is fitted by least
 squares in which older batches count less and less; what no line tells, the size
-past which examples do not get cheaper any more, is read from averages by size.
-Pure arithmetic; the lane observes, `economy` and the bouncer's refusals ask.
+past which examples do not get cheaper any more, is read from averages by size. What a single
+batch may be off, and when a device has become another, is `drift`'s to say.
+Pure arithmetic; the lane observes, `economy`, `promise` and refusals ask.
 """
 
 from __future__ import annotations
 
-#: A batch of 50 ago weighs 0.36: a model that slows down is noticed within tens of batches.
-DECAY = 0.98
+from collections.abc import Iterable
+
+from minion.host.drift import DECAY, MAX_STEP, Drift, Observed
+from minion.host.promise import Basis
+
 #: The same for batches of about one size, which are seen less often.
 SIZE_DECAY = 0.95
+#: What was known of a device before it changed its speed weighs as much as so many batches.
+CHANGED_WEIGHT = 8.0
 #: Sizes whose cost per example differs by less are equally good, and the smallest is taken.
 TOLERANCE = 0.02
 #: After so many batches without one of about a size, that size is tried again.
@@ -30,13 +36,29 @@ class Line:
         self._seconds = 0.0
         self._sizes_squared = 0.0
         self._products = 0.0
+        self._smallest = self._largest = 0
+
+    def covers(self, size: int) -> bool:
+        """Whether what it says of this size was seen, or lies between what was."""
+        return self._smallest <= size <= self._largest
 
     def observe(self, size: int, seconds: float) -> None:
+        self._smallest = min(self._smallest or size, size)
+        self._largest = max(self._largest, size)
         self._weight = self._weight * DECAY + 1
         self._sizes = self._sizes * DECAY + size
         self._seconds = self._seconds * DECAY + seconds
         self._sizes_squared = self._sizes_squared * DECAY + size * size
         self._products = self._products * DECAY + size * seconds
+
+    def scale(self, factor: float) -> None:
+        """The device has become slower by so much; what follows shows it better."""
+        keep = min(1.0, CHANGED_WEIGHT / self._weight)
+        self._weight *= keep
+        self._sizes *= keep
+        self._seconds *= keep * factor
+        self._sizes_squared *= keep
+        self._products *= keep * factor
 
     def seconds(self, size: int) -> float:
         mean_size, mean_seconds, slope = self._line()
@@ -119,13 +141,51 @@ class BatchCost:
     def __init__(self) -> None:
         self._lines: dict[int, Line] = {}
         self._sizes: dict[int, Sizes] = {}
+        self._drifts: dict[int, Drift] = {}
 
     def observe(self, size: int, seconds: float, *, running: int = 1) -> None:
         """One batch of `size` examples took a worker `seconds`, as one of `running`."""
-        if running not in self._lines:
+        line = self._lines.get(running)
+        if line is None:
             self._lines[running], self._sizes[running] = Line(), Sizes()
-        self._lines[running].observe(size, seconds)
+            self._drifts[running] = Drift()
+            self._lines[running].observe(size, seconds)
+        elif not line.covers(size):
+            line.observe(size, seconds)
+        elif (expected := line.seconds(size)) > 0:
+            drift = self._drifts[running]
+            believed, changed = drift.observe(size, seconds, expected)
+            line.observe(size, believed)
+            if changed is not None:
+                self._change(_factor(changed.batches, line))
+                drift.restart(changed)
         self._sizes[running].observe(size, seconds)
+
+    def _change(self, factor: float) -> None:
+        """What slows a device down slows it however many batches run."""
+        for line in self._lines.values():
+            line.scale(factor)
+
+    def basis(self, *, max_batch_size: int, workers: int, delay_seconds: float) -> Basis:
+        """What a limit follows from that is to keep a promise."""
+        running = self._nearest_number(workers)
+        if running is None:
+            return Basis(workers, max_batch_size, 0.0, 0.0, 0.0, 0.0, delay_seconds)
+        line, drift = self._lines[running], self._drifts[running]
+        return Basis(
+            workers,
+            max_batch_size,
+            line.seconds(1),
+            line.seconds(max_batch_size),
+            drift.deviation,
+            drift.uncertainty,
+            delay_seconds if max_batch_size > 1 else 0.0,
+        )
+
+    def seconds_alone(self) -> float:
+        """What a batch of one takes; 0 before anything was observed."""
+        line = self._nearest(1)
+        return line.seconds(1) if line else 0.0
 
     def seconds(self, size: int, *, running: int = 1) -> float:
         """Expected seconds for a batch of `size`; 0 before anything was observed."""
@@ -148,9 +208,11 @@ class BatchCost:
 
     def _nearest(self, running: int) -> Line | None:
         """What is known of so many side by side, or of the number nearest to it."""
-        if not self._lines:
-            return None
-        return self._lines[min(self._lines, key=lambda known: abs(known - running))]
+        nearest = self._nearest_number(running)
+        return None if nearest is None else self._lines[nearest]
+
+    def _nearest_number(self, running: int) -> int | None:
+        return min(self._lines, key=lambda known: abs(known - running), default=None)
 
     def seconds_per_example(self, *, max_batch_size: int, workers: int) -> float:
         """How often, in seconds, a place becomes free while the lane is busy."""
@@ -167,3 +229,12 @@ class BatchCost:
         """
         each = self.seconds_per_example(max_batch_size=max_batch_size, workers=workers)
         return (each or UNKNOWN_SECONDS_PER_EXAMPLE) * (occupied - limit + 1)
+
+
+def _factor(batches: Iterable[Observed], line: Line) -> float:
+    """How much longer these took than the line says by now, as far as it is believed at once."""
+    taken = expected = 0.0
+    for batch in batches:
+        taken += batch.seconds
+        expected += line.seconds(batch.size)
+    return min(max(taken / expected, 1 / MAX_STEP), MAX_STEP)

@@ -24,6 +24,7 @@ from minion.host.cost import BatchCost
 from minion.host.economy import Economy
 from minion.host.inputs import Group, Inputs, NotTheModels
 from minion.host.keeper import Keeper
+from minion.host.promise import Basis, limit_of
 from minion.host.savings import Savings
 from minion.host.spec import ServiceSpec
 from minion.host.workers import Worker
@@ -37,6 +38,8 @@ from wire.tensor import Tensor, made
 MAX_CRASHES = 2
 #: The loop's timers count in milliseconds: what is nearer than half of one is now.
 SHORTEST_WAIT_SECONDS = 0.0005
+#: What is learned from batches moves the limit at most this often: a short one costs less.
+LEARNED_INTERVAL_SECONDS = 0.02
 
 
 class Answered(NamedTuple):
@@ -58,11 +61,22 @@ Outcome = Answered | Failed
 class Refused(Exception):
     """The example was not accepted; nothing was kept of it."""
 
-    def __init__(self, code: Code, detail: str, retry_after_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        code: Code,
+        detail: str,
+        retry_after_seconds: float = 0.0,
+        numbers: Mapping[str, float] | None = None,
+    ) -> None:
+        """
+        Args:
+            numbers: by name, those from which the refusal follows.
+        """
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.retry_after_seconds = retry_after_seconds
+        self.numbers = numbers or {}
 
 
 class Example(msgspec.Struct, eq=False):
@@ -85,7 +99,11 @@ class Lane:
         self._inputs = Inputs(spec.tensor_specs)
         self._clock = clock
         self.tuning = spec.tuning
-        self.bouncer = Bouncer(spec.queue_limit)
+        self.bouncer = Bouncer(1)
+        self._seconds_alone = self._seconds_each = 0.0  # as last learned
+        self._learns_from = 0.0
+        self.basis: Basis
+        """What the limit follows from where a promise governs."""
         self.cost = BatchCost()
         self.keeper = Keeper(spec, self._on_room, self._on_end)
         self._running: set[LaneBatch] = set()
@@ -107,6 +125,7 @@ class Lane:
         """Called when readiness, limit or draining changed."""
         self.on_batch: list[Callable[[int, float], None]] = []
         """Called with size and seconds of every batch that ran."""
+        self._set_limit()
 
     @property
     def ready(self) -> bool:
@@ -122,6 +141,11 @@ class Lane:
         return self.cost.seconds_per_example(
             max_batch_size=self.tuning.max_batch_size, workers=len(self.keeper.workers)
         )
+
+    @property
+    def workers(self) -> int:
+        """How many batches may run side by side."""
+        return max(len(self.keeper.workers), 1)
 
     def start(self) -> None:
         self.keeper.start()
@@ -145,7 +169,7 @@ class Lane:
         """Applies new numbers at once; older ones than those in force are ignored."""
         if tuning.revision >= self.tuning.revision:
             self.tuning = tuning
-            self.bouncer.limit = tuning.queue_limit
+            self._set_limit()
             if tuning.max_queue_delay_seconds != self._queue.policy.max_queue_delay_seconds:
                 self._company.set_window(tuning.max_queue_delay_seconds)
             self._queue.policy = _policy(tuning)
@@ -172,20 +196,23 @@ class Lane:
             flow: whose turn it counts against.
 
         Raises:
-            Refused: not ready, draining, full, or the inputs are not the model's.
+            Refused: not ready, draining, full, too late to be answered in time, or the
+                inputs are not the model's.
         """
         if self.draining:
             raise Refused(Code.DRAINING, "the minion is shutting down", 1.0)
         if not self._loaded:
             raise Refused(Code.NOT_READY, "the model is still loading", 1.0)
+        now = self._clock()
         try:
             group = self._inputs.group(inputs)
+            if timeout_seconds is not None:
+                self._refuse_if_too_late(timeout_seconds, now)
             self.bouncer.admit()
         except NotTheModels as error:
             raise Refused(Code.INVALID_INPUT, str(error)) from error
         except QueueFull as full:
-            raise Refused(Code.QUEUE_FULL, str(full), self._seconds_until_room()) from full
-        now = self._clock()
+            raise self._full(full) from full
         deadline = None if timeout_seconds is None else now + timeout_seconds
         example = Example(inputs, parameters, deadline, settle, group, flow, now)
         self._queue.offer(example, now)
@@ -227,6 +254,59 @@ class Lane:
             self._save(Ending.EXPIRED, example)
             self._settle(example, Failed(Code.DEADLINE_EXCEEDED.value, "the deadline passed"))
 
+    def _refuse_if_too_late(self, timeout_seconds: float, now: float) -> None:
+        """Refuses who will not be answered in time by what was learned.
+
+        An empty lane lets everybody in: what was learned may be wrong, or not be true any
+        more, and nobody would ever find out.
+        """
+        occupied = self.bouncer.occupied
+        if not 0 < occupied < self.bouncer.limit:
+            return
+        if timeout_seconds >= self._seconds_alone + occupied * self._seconds_each:
+            return
+        seconds = self._seconds_alone + len(self._queue) * self._seconds_each
+        if not self.keeper.idle():
+            seconds += min((self._expected_seconds(each, now) for each in self._running), default=0)
+        if timeout_seconds >= seconds:
+            return
+        self.bouncer.too_late += 1
+        raise Refused(
+            Code.DEADLINE_UNMEETABLE,
+            f"an answer is expected in {seconds:.3g} s, the deadline is in {timeout_seconds:.3g} s",
+            seconds - timeout_seconds,
+            {"expected_seconds": seconds, "left_seconds": timeout_seconds},
+        )
+
+    def _full(self, full: QueueFull) -> Refused:
+        numbers: dict[str, float] = {"occupied": full.occupied, "limit": full.limit}
+        if self.tuning.promise_seconds is not None:
+            numbers["promise_seconds"] = self.tuning.promise_seconds
+        return Refused(Code.QUEUE_FULL, str(full), self._seconds_until_room(), numbers)
+
+    def _learned(self, now: float) -> None:
+        """Something was, of what a batch takes."""
+        if now >= self._learns_from:
+            self._learns_from = now + LEARNED_INTERVAL_SECONDS
+            self._seconds_alone = self.cost.seconds_alone()
+            self._seconds_each = self.seconds_per_example
+            self._set_limit()
+
+    def _set_limit(self) -> None:
+        """The limit that is tuned, or that follows from the promise."""
+        promise, limit = self.tuning.promise_seconds, self.tuning.queue_limit
+        self.basis = self.cost.basis(
+            max_batch_size=self.tuning.max_batch_size,
+            workers=self.workers,
+            delay_seconds=self.tuning.max_queue_delay_seconds,
+        )
+        if limit is None:
+            assert promise is not None
+            limit = limit_of(promise, self.basis)
+        if limit != self.bouncer.limit:
+            self.bouncer.limit = limit
+            self._changed()
+
     def _seconds_until_room(self) -> float:
         return self.cost.seconds_until_room(
             occupied=self.bouncer.occupied,
@@ -244,6 +324,7 @@ class Lane:
     def _on_room(self) -> None:
         if not self._loaded:
             self._loaded = True
+            self._set_limit()
             self._changed()
         self._soon()
 
@@ -369,9 +450,10 @@ class Lane:
             raise WireError(f"{len(result.answers)} answers for a batch of {size}")
         outcomes = _outcomes(batch, result, worker)
         self._running.discard(batch)
-        seconds = self._clock() - batch.started
-        self.cost.observe(size, seconds, running=batch.beside)
-        self.savings.ran(sum([example.group.work for example in members]), seconds)
+        now = self._clock()
+        self.cost.observe(size, now - batch.started, running=batch.beside)
+        self.savings.ran(sum([example.group.work for example in members]), now - batch.started)
+        self._learned(now)
         for listener in self.on_batch:
             listener(size, result.seconds)
         self._settle_all(members, outcomes)

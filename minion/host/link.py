@@ -24,6 +24,7 @@ from wire.messages import (
     Hello,
     Message,
     Predict,
+    Promise,
     Ready,
     Refusal,
     Result,
@@ -123,6 +124,10 @@ class HostLink(asyncio.Protocol):
             queue_limit=lane.bouncer.limit,
             others=lane.bouncer.occupied - len(self._examples),
             seconds_per_example=lane.seconds_per_example,
+            seconds_alone=lane.cost.seconds_alone(),
+            workers=lane.workers,
+            coordinators=len(self._links),
+            promise=_promise(lane),
         )
         before = self._pushed
         if before is not None and not _worth_a_message(before, status):
@@ -167,7 +172,13 @@ class HostLink(asyncio.Protocol):
             )
         except Refused as refused:
             self._send(
-                Refusal(predict.id, refused.code.value, refused.detail, refused.retry_after_seconds)
+                Refusal(
+                    predict.id,
+                    refused.code.value,
+                    refused.detail,
+                    refused.retry_after_seconds,
+                    refused.numbers,
+                )
             )
         self._tell_others()
 
@@ -220,7 +231,39 @@ class HostLink(asyncio.Protocol):
 
 
 def _worth_a_message(before: Status, now: Status) -> bool:
-    if before._replace(seconds_per_example=0.0) != now._replace(seconds_per_example=0.0):
+    """What was learned differs a little with every batch."""
+    if _steady(before) != _steady(now):
         return True
-    change = abs(now.seconds_per_example - before.seconds_per_example)
-    return change > COST_CHANGE * before.seconds_per_example
+    promised, promises = before.promise, now.promise
+    if promised is None or promises is None or promised.seconds != promises.seconds:
+        return promised != promises or _moved(before, now)
+    return _moved(before, now)
+
+
+def _steady(status: Status) -> Status:
+    return status._replace(seconds_per_example=0.0, seconds_alone=0.0, promise=None)
+
+
+def _moved(before: Status, now: Status) -> bool:
+    return any(
+        abs(new - old) > COST_CHANGE * old
+        for old, new in (
+            (before.seconds_per_example, now.seconds_per_example),
+            (before.seconds_alone, now.seconds_alone),
+        )
+    )
+
+
+def _promise(lane: Lane) -> Promise | None:
+    seconds = lane.tuning.promise_seconds
+    if seconds is None:
+        return None
+    basis = lane.basis
+    return Promise(
+        seconds,
+        basis.batch_size,
+        basis.batch_seconds,
+        basis.deviation,
+        basis.uncertainty,
+        basis.delay_seconds,
+    )

@@ -23,6 +23,7 @@ from prometheus_client.utils import floatToGoString
 
 from minion.host.bouncer import Ending
 from minion.host.lane import Lane
+from wire.errors import Code
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -65,10 +66,29 @@ class LaneCollector(Collector):
         yield _gauge("demitasse_minion_ready", "1 if the model takes traffic", float(lane.ready))
         yield _gauge("demitasse_minion_workers_ready", "workers loaded", lane.keeper.ready())
         yield _gauge("demitasse_minion_queue_limit", "examples, queued and running", bouncer.limit)
+        basis = lane.basis
+        yield _gauge(
+            "demitasse_minion_promise_seconds",
+            "within which who is let in is answered; 0 where the queue limit governs",
+            lane.tuning.promise_seconds or 0.0,
+        )
+        yield _gauge(
+            "demitasse_minion_expected_batch_seconds", "of a full batch", basis.batch_seconds
+        )
+        yield _gauge(
+            "demitasse_minion_batch_deviation",
+            "of one batch from what is expected, as a part of it",
+            basis.deviation if basis.batch_seconds else 0.0,
+        )
         yield _gauge("demitasse_minion_occupied", "examples queued or running", bouncer.occupied)
         yield _gauge("demitasse_minion_queued", "examples waiting for a worker", lane.queued)
         yield _counter("demitasse_minion_admitted", "examples let in", bouncer.admitted)
-        yield _counter("demitasse_minion_refused", "examples past the limit", bouncer.refused)
+        refused = CounterMetricFamily(
+            "demitasse_minion_refused", "examples turned away, by reason", labels=["reason"]
+        )
+        refused.add_metric([Code.QUEUE_FULL.value], bouncer.refused)
+        refused.add_metric([Code.DEADLINE_UNMEETABLE.value], bouncer.too_late)
+        yield refused
         yield _counter(
             "demitasse_minion_worker_ends", "worker processes that ended", lane.keeper.restarts
         )

@@ -49,6 +49,7 @@ _STATUS = {
     Code.NOT_READY.value: 503,
     Code.DRAINING.value: 503,
     Code.DEADLINE_EXCEEDED.value: 504,
+    Code.DEADLINE_UNMEETABLE.value: 504,
 }
 
 #: numpy's kinds of what may be written for a dtype of a kind.
@@ -59,6 +60,7 @@ class SettingsChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A PATCH of the numbers that may change while the lane runs."""
 
     queue_limit: int | None = None
+    promise_seconds: float | None = None
     max_batch_size: int | None = None
     max_queue_delay_seconds: float | None = None
 
@@ -121,6 +123,7 @@ async def status(request: web.Request) -> web.Response:
             "ready": lane.ready,
             "draining": lane.draining,
             "occupied": lane.bouncer.occupied,
+            "limit": lane.bouncer.limit,
             "queued": lane.queued,
             "settings": _settings(lane.tuning),
             "workers": [
@@ -163,6 +166,7 @@ async def infer(request: web.Request) -> web.Response:
             refused.code.value,
             refused.detail,
             refused.retry_after_seconds,
+            refused.numbers,
         )
     if isinstance(outcome, Failed):
         fallback = 422 if outcome.invalid_input else 500
@@ -259,16 +263,24 @@ def _array(value: Any, wanted: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
 
 
 def _changed(tuning: Tuning, change: SettingsChange) -> Tuning:
+    limit, promise = change.queue_limit, change.promise_seconds
+    if limit is not None and promise is not None:
+        raise ValueError("queue_limit and promise_seconds cannot both govern")
+    if limit is None and promise is None:
+        limit, promise = tuning.queue_limit, tuning.promise_seconds
     changed = Tuning(
-        tuning.queue_limit if change.queue_limit is None else change.queue_limit,
+        limit,
         tuning.max_batch_size if change.max_batch_size is None else change.max_batch_size,
         tuning.max_queue_delay_seconds
         if change.max_queue_delay_seconds is None
         else change.max_queue_delay_seconds,
         tuning.revision,
+        promise,
     )
-    if changed.queue_limit < 1 or changed.max_batch_size < 1:
+    if (limit is not None and limit < 1) or changed.max_batch_size < 1:
         raise ValueError("queue_limit and max_batch_size are at least 1")
+    if promise is not None and not 0 < promise <= 3600:
+        raise ValueError("promise_seconds is above 0 and up to 3600")
     if not 0 <= changed.max_queue_delay_seconds <= 60:
         raise ValueError("max_queue_delay_seconds is from 0 to 60")
     return changed
@@ -295,11 +307,16 @@ def _listed(value: Any) -> Any:
 
 
 def _problem(
-    status: int, code: str, detail: str, retry_after_seconds: float | None = None
+    status: int,
+    code: str,
+    detail: str,
+    retry_after_seconds: float | None = None,
+    numbers: Mapping[str, float] | None = None,
 ) -> web.Response:
     body: dict[str, Any] = {"type": "about:blank", "status": status, "code": code, "detail": detail}
+    body.update(numbers or {})
     headers = {}
-    if retry_after_seconds is not None and status in (429, 503):
+    if retry_after_seconds is not None and status in (429, 503, 504):
         body["retry_after"] = retry_after_seconds
         headers["Retry-After"] = str(max(1, -int(-retry_after_seconds // 1)))
     return web.Response(

@@ -38,7 +38,9 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     directory: str
     entry: str
     inputs: dict[str, InputSpec]
-    queue_limit: Positive
+    queue_limit: Positive | None = None
+    promise_seconds: Seconds | None = None
+    """Of queue limit and promise exactly one."""
     max_batch_size: Positive
     max_queue_delay_seconds: Seconds
     settings_revision: int = 0
@@ -50,6 +52,10 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
     torch: TorchOptions = TorchOptions()
 
+    def __post_init__(self) -> None:
+        if (self.queue_limit is None) == (self.promise_seconds is None):
+            raise ValueError("either queue_limit or promise_seconds governs")
+
     @property
     def tuning(self) -> Tuning:
         return Tuning(
@@ -57,6 +63,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
             self.max_batch_size,
             self.max_queue_delay_seconds,
             self.settings_revision,
+            self.promise_seconds,
         )
 
     @property

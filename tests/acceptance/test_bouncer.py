@@ -120,3 +120,37 @@ async def test_two_workers_answer_two_at_once_side_by_side(
         results = await burst(platform, "twins", 2)
 
     assert all(0.5 <= seconds <= 0.5 * TOLERANCE + 0.1 for seconds, _ in results)
+
+
+async def test_a_promise_of_five_seconds_admits_ten_and_follows_a_device_that_slows_down(
+    tmp_path: Path, variant: Variant
+) -> None:
+    """A tenth of the time: 0.5 s promised, 50 ms for one, then 100 ms."""
+    pace = tmp_path / "pace"
+    package = variant(
+        "simulated",
+        "promising",
+        {
+            'name = "simulated"': 'name = "promising"',
+            "queue_limit = 10": 'promise = "500ms"',
+            "scale = 1.0": f'scale = 0.1\nscale_file = "{pace}"',
+        },
+    )
+    with running(tmp_path / "home", [package]) as platform:
+        async with httpx.AsyncClient(base_url=platform.url, timeout=60) as client:
+
+            async def limit() -> int:
+                model = (await client.get("/models/promising")).json()
+                return int(model["admission"][0]["limit"])
+
+            async def settled(low: int, high: int) -> bool:
+                for _ in range(60):
+                    await ask(client, "promising")
+                    if low <= await limit() <= high:
+                        return True
+                return False
+
+            # Two busy cores may stretch a batch of 50 ms by some.
+            assert await settled(8, 10)
+            pace.write_text("2")
+            assert await settled(3, 5)

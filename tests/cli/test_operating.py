@@ -31,6 +31,17 @@ def test_tuning_says_that_it_takes_effect_at_the_next_start(demitasse: Command) 
 
 
 @pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("written", ["5s", "5000ms", "5"])
+def test_a_promise_takes_the_place_of_the_queue_limit_and_the_other_way_round(
+    demitasse: Command, written: str
+) -> None:
+    assert "noop: promise 5 s, max" in demitasse("tune", "noop", "--promise", written).stdout
+    assert "promise 5 s" in demitasse("models", "noop").stdout
+    assert "noop: queue limit 3, max" in demitasse("tune", "noop", "--queue-limit", 3).stdout
+    assert "promise no longer set instead of 5" in demitasse("history", "noop").stdout
+
+
+@pytest.mark.usefixtures("published")
 def test_what_was_tuned_is_listed(demitasse: Command) -> None:
     demitasse("tune", "noop", "--max-batch-size", 4, "--max-queue-delay", "0.25s")
 
@@ -45,9 +56,13 @@ def test_what_was_tuned_is_listed(demitasse: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(["tune", "noop"], "give --queue-limit", id="nothing to change"),
+        pytest.param(["tune", "noop"], "give --promise", id="nothing to change"),
         pytest.param(["tune", "noop", "--max-queue-delay", "5"], "no duration", id="no unit"),
         pytest.param(["tune", "noop", "--queue-limit", "0"], "from 1 to", id="out of range"),
+        pytest.param(["tune", "noop", "--promise", "soon"], "no duration", id="no promise"),
+        pytest.param(
+            ["tune", "noop", "--promise", "5s", "--queue-limit", "3"], "give either", id="both"
+        ),
         pytest.param(["tune", "nop", "--queue-limit", "1"], "there is noop", id="unknown model"),
         pytest.param(["alias", "noop", "default", "9.0.0"], "there is 1.0.0", id="no version"),
         pytest.param(["alias", "noop", "Canary!", "1.0.0"], "lower-case", id="no alias"),

@@ -8,6 +8,8 @@ import pytest
 from edge import calling
 from stage import Stage
 
+from wire.messages import Tuning
+
 WHO = {"Demitasse-Operator": "ada"}
 
 
@@ -25,10 +27,15 @@ async def test_new_settings_are_in_force_on_connected_hosts_when_the_answer_come
 
     assert answer.json() == {
         "model": "gate",
-        "settings": {"queue_limit": 3, "max_batch_size": 4, "max_queue_delay_seconds": 0.005},
+        "settings": {
+            "queue_limit": 3,
+            "promise_seconds": None,
+            "max_batch_size": 4,
+            "max_queue_delay_seconds": 0.005,
+        },
         "revision": 1,
     }
-    assert host.lane.tuning == (3, 4, 0.005, 1)
+    assert host.lane.tuning == Tuning(3, 4, 0.005, 1)
     assert host.lane.bouncer.limit == 3
 
 

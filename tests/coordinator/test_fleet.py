@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import os
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 from stage import Host, Stage, eventually
 
-from coordinator.errors import NotServing, QueueFull
-from coordinator.fleet import Fleet, Prediction
+from coordinator.errors import DeadlineUnmeetable, NotServing, QueueFull
+from coordinator.fleet import Fleet, Prediction, Replica
 from coordinator.link import settling
 from coordinator.parcels import Parcels
 from wire.messages import Tuning
@@ -57,13 +58,62 @@ async def test_a_ticket_is_a_place_until_it_is_closed(stage: Stage) -> None:
     assert (replica.taken, replica.room) == (0, 2)
 
 
+def measured(replica: Replica) -> bool:
+    """Whether it has pushed what it learned of a batch."""
+    status = replica.status
+    return status is not None and status.seconds_per_example > 0
+
+
+async def slow(stage: Stage, seconds: float, **settings: Any) -> tuple[Fleet, Replica]:
+    """A fleet that has learned that a batch takes about so long."""
+    gate = stage.gate()
+    stage.publish("gate")
+    host = await stage.host("gate", options={"gate": str(gate.path)}, **settings)
+    fleet = await fleet_of(stage, host)
+    (replica,) = fleet.all()
+    async with gate.held():
+        with fleet.reserve("gate", "1.0.0") as ticket:
+            asked = asyncio.ensure_future(ticket.predict(x(1), {}, soon()))
+            started = time.monotonic()
+            await eventually(lambda: time.monotonic() > started + seconds, "it took so long")
+            gate.open_for(1)
+            await asked
+    await eventually(lambda: measured(replica), "the host has told how long one takes")
+    return fleet, replica
+
+
+async def test_who_would_not_be_answered_in_time_is_refused_at_once(stage: Stage) -> None:
+    fleet, replica = await slow(stage, 0.2)
+
+    with fleet.reserve("gate", "1.0.0"), fleet.reserve("gate", "1.0.0"):
+        expected = replica.expected_seconds()
+        with pytest.raises(DeadlineUnmeetable) as refused:
+            fleet.reserve("gate", "1.0.0", time.monotonic() + 0.1)
+        fleet.reserve("gate", "1.0.0", time.monotonic() + 5).close()
+        fleet.reserve("gate", "1.0.0").close()
+
+    assert expected > 0.2
+    left = refused.value.members["left_seconds"]
+    assert refused.value.members["expected_seconds"] == expected > left
+    assert refused.value.retry_after == expected - left
+    assert replica.taken == 0
+
+
+async def test_an_empty_lane_lets_everybody_in_whatever_was_learned(stage: Stage) -> None:
+    fleet, _ = await slow(stage, 0.2)
+
+    fleet.reserve("gate", "1.0.0", time.monotonic() + 0.001).close()
+
+
 async def test_above_a_lowered_limit_the_wait_is_until_enough_have_left(stage: Stage) -> None:
     stage.publish("gate")
     fleet = await fleet_of(stage, await stage.host("gate", queue_limit=4))
     (replica,) = fleet.all()
     with fleet.reserve("gate", "1.0.0") as ticket:
         await ticket.predict(x(1), {}, soon())  # from now on it is known how long one takes
-    await eventually(lambda: replica.seconds_per_example, "the host has told how long one takes")
+    await eventually(lambda: measured(replica), "the host has told how long one takes")
+    status = replica.status
+    assert status is not None
 
     with contextlib.ExitStack() as places:
         for _ in range(4):
@@ -73,7 +123,10 @@ async def test_above_a_lowered_limit_the_wait_is_until_enough_have_left(stage: S
         with pytest.raises(QueueFull, match=r"has 4 examples .* its limit is 2") as refused:
             fleet.reserve("gate", "1.0.0")
 
-    assert refused.value.retry_after == 3 * replica.seconds_per_example
+    three = 3 * status.seconds_per_example
+    assert refused.value.retry_after is not None
+    assert three < refused.value.retry_after <= 1.5 * three
+    assert refused.value.members == {"occupied": 4, "limit": 2}
 
 
 async def test_a_version_without_a_replica_is_not_serving_and_says_when_to_return() -> None:

@@ -108,6 +108,7 @@ async def test_status_tells_who_works_here(start_host: StartHost) -> None:
     assert [worker["state"] for worker in told["workers"]] == ["idle"]
     assert told["settings"] == {
         "queue_limit": 64,
+        "promise_seconds": None,
         "max_batch_size": 8,
         "max_queue_delay_seconds": 0.0,
     }
@@ -343,15 +344,36 @@ async def test_settings_change_while_it_runs(start_host: StartHost) -> None:
 
     assert (await status(host))["settings"] == {
         "queue_limit": 3,
+        "promise_seconds": None,
         "max_batch_size": 8,
         "max_queue_delay_seconds": 0.0,
     }
+
+
+async def test_a_promise_ends_the_queue_limit_and_a_queue_limit_the_promise(
+    start_host: StartHost,
+) -> None:
+    host = await start_host("Echo", workers=1)
+
+    async with host.patch("/settings", json={"promise_seconds": 5}) as answer:
+        assert (await answer.json())["promise_seconds"] == 5
+    told = await status(host)
+    assert (told["settings"]["queue_limit"], told["settings"]["promise_seconds"]) == (None, 5)
+    assert told["limit"] == 1  # nothing was measured yet, and there is one worker
+
+    async with host.patch("/settings", json={"queue_limit": 3}):
+        pass
+    told = await status(host)
+    assert (told["settings"]["queue_limit"], told["settings"]["promise_seconds"]) == (3, None)
+    assert told["limit"] == 3
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"queue_limit": 0},
+        {"promise_seconds": 0},
+        {"promise_seconds": 5, "queue_limit": 5},
         {"max_batch_size": 0},
         {"max_queue_delay_seconds": -1},
         {"max_queue_delay_seconds": 61},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from minion.host.bouncer import Ending
 from minion.host.lane import Example, Failed, Lane, Outcome, Refused
+from minion.host.promise import limit_of
 from minion.host.server import run_one
 from minion.host.spec import InputSpec
 from minion.host.workers import State
@@ -521,6 +523,78 @@ async def test_past_the_limit_is_refused_with_the_time_of_one_place(
     await answers
     assert refused.value.code is Code.QUEUE_FULL
     assert refused.value.retry_after_seconds > 0
+
+
+async def run_slowly(lane: Lane, gate: Gate, seconds: float) -> None:
+    """One batch that takes about so long."""
+    answer = asyncio.create_task(ask(lane, 1))
+    await busy(lane)
+    started = time.monotonic()
+    await eventually(lambda: time.monotonic() > started + seconds, "it took so long")
+    gate.open_for(1)
+    await answer
+
+
+async def test_a_promise_becomes_a_limit_with_the_first_batch(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane(
+        "Gated", queue_limit=None, promise_seconds=1000.0, max_batch_size=1, options=gate.options
+    )
+    assert lane.bouncer.limit == 1
+
+    await run_slowly(lane, gate, 0.1)
+
+    assert 1000 < lane.bouncer.limit < 10_000
+    assert lane.bouncer.limit == limit_of(1000.0, lane.basis)
+
+
+async def test_tuning_to_a_promise_and_back_moves_the_limit_and_tells(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options, max_batch_size=1)
+    await run_slowly(lane, gate, 0.1)
+    limits: list[int] = []
+    lane.on_change.append(lambda: limits.append(lane.bouncer.limit))
+
+    lane.tune(Tuning(None, 1, 0.0, 1, 0.05))
+    assert lane.bouncer.limit == 1
+    lane.tune(Tuning(7, 1, 0.0, 2))
+
+    assert limits[0] == 1
+    assert limits[-1] == lane.bouncer.limit == 7
+
+
+async def test_who_would_not_be_answered_in_time_is_refused_at_once(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", max_batch_size=1, options=gate.options)
+    await run_slowly(lane, gate, 0.2)
+    answers = asyncio.create_task(ask_all(lane, 1, 2, 3))
+    await eventually(lambda: lane.bouncer.occupied == 3, "three are before it")
+
+    with pytest.raises(Refused) as refused:
+        lane.submit(x(4), {}, 0.1, lambda outcome: None)
+
+    gate.open_for(3)
+    await answers
+    numbers = refused.value.numbers
+    assert refused.value.code is Code.DEADLINE_UNMEETABLE
+    assert numbers["expected_seconds"] > 3 * 0.2 > numbers["left_seconds"] == 0.1
+    assert refused.value.retry_after_seconds == numbers["expected_seconds"] - 0.1
+    assert (lane.bouncer.too_late, lane.bouncer.admitted) == (1, 4)
+
+
+async def test_an_empty_lane_lets_everybody_in_whatever_was_learned(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", max_batch_size=1, options=gate.options)
+    await run_slowly(lane, gate, 0.2)
+
+    example = lane.submit(x(4), {}, 0.01, lambda outcome: None)
+
+    lane.abandon(example)
+    gate.open_for(1)
 
 
 async def test_a_lower_limit_throws_nobody_out(start_lane: StartLane, gate: Gate) -> None:

@@ -150,7 +150,7 @@ def test_tuning_changes_what_is_given_and_leaves_the_rest(echo: Catalog):
     settings = echo.tune("echo", SettingsChange(max_queue_delay=0.005), who="bob")
 
     entry = echo.snapshot().models["echo"]
-    assert entry.settings == settings == Settings(10, None, 0.005, revision=2)
+    assert entry.settings == settings == Settings(queue_limit=10, max_queue_delay=0.005, revision=2)
     assert entry.settings_for("1.1.0").queue_limit == 10
     assert entry.settings_for("1.1.0").max_batch_size == 1  # the manifest's
 
@@ -163,6 +163,24 @@ def test_tuning_says_who_changed_what_and_when(echo: Catalog):
         SettingsMove(1, {"queue_limit": (None, 10)}, NOW, "ada"),
         SettingsMove(2, {"queue_limit": (10, 3), "max_batch_size": (None, 8)}, NOW, "bob"),
     ]
+
+
+def test_of_queue_limit_and_promise_the_one_that_was_tuned_last_governs(echo: Catalog):
+    def admission() -> tuple[int | None, float | None]:
+        settings = echo.snapshot().models["echo"].settings_for("1.0.0")
+        return settings.queue_limit, settings.promise
+
+    assert admission() == (64, None)  # the manifest's
+    echo.tune("echo", SettingsChange(promise=5.0), who="ada")
+    assert admission() == (None, 5.0)
+    echo.tune("echo", SettingsChange(max_batch_size=8), who="ada")
+    assert admission() == (None, 5.0)
+    echo.tune("echo", SettingsChange(queue_limit=10), who="ada")
+    assert admission() == (10, None)
+    assert echo.settings_history("echo")[-1].changes == {
+        "promise": (5.0, None),
+        "queue_limit": (None, 10),
+    }
 
 
 def test_tuning_to_what_is_set_already_leaves_no_trace(echo: Catalog):
@@ -182,6 +200,9 @@ def test_tuning_to_what_is_set_already_leaves_no_trace(echo: Catalog):
         ({"queue_limit": 1.5}, "queue_limit is 1.5"),
         ({"queue_limit": True}, "queue_limit is True"),
         ({"max_batch_size": 4097}, "max_batch_size is 4097; expected an integer from 1 to 4096"),
+        ({"promise": 0.0}, "promise is 0.0; expected seconds from 0.001 to 3600"),
+        ({"promise": "5s"}, "promise is '5s'"),
+        ({"promise": 5.0, "queue_limit": 3}, "queue_limit and promise cannot both govern"),
         ({"max_queue_delay": -0.1}, "max_queue_delay is -0.1; expected seconds from 0 to 60"),
         ({"max_queue_delay": float("nan")}, "max_queue_delay is nan"),
         ({"max_queue_delay": "5ms"}, "max_queue_delay is '5ms'"),

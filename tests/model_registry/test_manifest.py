@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -365,6 +366,30 @@ def test_tuned_settings_lie_over_the_manifest(tagger: Manifest):
 
     assert (effective.queue_limit, effective.max_batch_size) == (3, 8)
     assert (effective.max_queue_delay, effective.revision) == (0.005, 7)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [('"5s"', 5.0), ('"800ms"', 0.8), ("5", 5.0), ("0.5", 0.5)]
+)
+def test_a_promise_governs_in_place_of_a_queue_limit(written: str, seconds: float):
+    manifest = parse_manifest(f"{SMALLEST}\n[admission]\npromise = {written}\n", FILE)
+
+    assert (manifest.queue_limit, manifest.promise) == (None, seconds)
+    assert manifest.settings(Settings()).promise == seconds
+    assert manifest.settings(Settings(queue_limit=3)).promise is None
+
+
+@pytest.mark.parametrize(
+    ("admission", "message"),
+    [
+        ('promise = "soon"', 'admission.promise is "soon"; expected a duration'),
+        ("promise = 0", "admission.promise is 0; expected a duration"),
+        ('promise = "5s"\nqueue_limit = 3', "keep one of the two"),
+    ],
+)
+def test_a_promise_that_cannot_govern_is_refused(admission: str, message: str):
+    with pytest.raises(ManifestError, match=re.escape(message)):
+        parse_manifest(f"{SMALLEST}\n[admission]\n{admission}\n", FILE)
 
 
 def test_versions_sort_by_number():

@@ -36,6 +36,7 @@ from wire.messages import (
     Hello,
     Memory,
     Predict,
+    Promise,
     Ready,
     Refusal,
     Result,
@@ -72,9 +73,14 @@ MESSAGES: dict[str, AnyMessage] = {
     "failure-of-invalid-input": Failure(7, "image-damaged", "truncated", invalid_input=True),
     "refusal": Refusal(7, "queue-full", "10 examples are queued or running", 0.5),
     "cancel": Cancel(7),
-    "status": Status(True, False, 10, 2, 0.05),
+    "refusal-with-numbers": Refusal(7, "queue-full", "full", 0.5, {"occupied": 10, "limit": 9.5}),
+    "status": Status(True, False, 10, 2, 0.05, 0.25, 2, 1),
+    "status-with-a-promise": Status(
+        True, False, 10, 2, 0.05, 0.25, 2, 1, Promise(5.0, 8, 0.75, 0.125, 0.0625, 0.005)
+    ),
     "drain": Drain(),
     "tune": Tune(8, TUNING),
+    "tune-to-a-promise": Tune(8, TUNING._replace(queue_limit=None, promise_seconds=5.0)),
     "tuned": Tuned(8, TUNING),
     "load": Load(
         "/srv/tagger", "tagger:Tagger", "cpu", 1, 8, {"scale": 0.1},

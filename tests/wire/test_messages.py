@@ -117,7 +117,7 @@ def test_a_missing_field_is_named_or_has_a_default(name: str) -> None:
     for key in head_of(name):
         head = head_of(name)
         del head[key]
-        if key in ("memory", "parameters", "shares", "torch"):
+        if key in ("memory", "numbers", "parameters", "promise", "shares", "torch"):
             assert decode(frame(good.kind, head, bytes(good.body)))
         else:
             with pytest.raises(WireError, match=key):
