@@ -71,13 +71,12 @@ async def slow(stage: Stage, seconds: float, **settings: Any) -> tuple[Fleet, Re
     host = await stage.host("gate", options={"gate": str(gate.path)}, **settings)
     fleet = await fleet_of(stage, host)
     (replica,) = fleet.all()
-    async with gate.held():
-        with fleet.reserve("gate", "1.0.0") as ticket:
-            asked = asyncio.ensure_future(ticket.predict(x(1), {}, soon()))
+    with fleet.reserve("gate", "1.0.0") as ticket:
+        asked = asyncio.ensure_future(ticket.predict(x(1), {}, soon()))
+        async with gate.held():
             started = time.monotonic()
             await eventually(lambda: time.monotonic() > started + seconds, "it took so long")
-            gate.open_for(1)
-            await asked
+        await asked
     await eventually(lambda: measured(replica), "the host has told how long one takes")
     return fleet, replica
 
