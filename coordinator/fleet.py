@@ -30,7 +30,6 @@ from coordinator.parcels import Parcels
 from coordinator.returns import Returns
 from wire.answers import unpack_answer
 from wire.errors import WireError
-from wire.flows import ANYBODY, Flow
 from wire.messages import Result, Status, Tuning
 from wire.tensor import Tensor
 
@@ -210,11 +209,10 @@ class Replica:
 class Ticket:
     """One example's place at one replica. A context manager: leaving it gives the place back."""
 
-    __slots__ = ("_flow", "_id", "_link", "_replica", "_sent", "_settle", "place")
+    __slots__ = ("_id", "_link", "_replica", "_sent", "_settle", "place")
 
-    def __init__(self, replica: Replica, flow: Flow) -> None:
+    def __init__(self, replica: Replica) -> None:
         self.place = replica.place
-        self._flow = flow
         self._replica: Replica | None = replica
         self._link: Link | None = None
         self._settle: Settle | None = None
@@ -248,7 +246,7 @@ class Ticket:
         self._settle = settle
         self._sent = time.monotonic()
         link = self._replica.link()
-        self._id = link.predict(inputs, parameters, deadline, self._answered, self._flow)
+        self._id = link.predict(inputs, parameters, deadline, self._answered)
         self._link = link
 
     async def predict(
@@ -351,13 +349,10 @@ class Fleet:
             replica.close()
         self._replicas, self._by_version = {}, {}
 
-    def reserve(
-        self, model: str, version: str, flow: Flow = ANYBODY, deadline: float | None = None
-    ) -> Ticket:
+    def reserve(self, model: str, version: str, deadline: float | None = None) -> Ticket:
         """A place at the replica of this version that has the most room.
 
         Args:
-            flow: whose turn it counts against there.
             deadline: on the monotonic clock; None where who asks goes on without the answer.
 
         Raises:
@@ -377,7 +372,7 @@ class Fleet:
         if deadline is not None:
             _refuse_if_too_late(roomiest, deadline)
         roomiest.expect()
-        return Ticket(roomiest, flow)
+        return Ticket(roomiest)
 
     def _first_with_room(self, model: str, version: str) -> Replica:
         """That of the full replicas which has a place first that nobody was told of."""
@@ -424,8 +419,8 @@ def _queue_full(replica: Replica) -> QueueFull:
 
 def _refuse_if_too_late(replica: Replica, deadline: float) -> None:
     expected = replica.expected_seconds()
-    left = deadline - time.monotonic()
-    if not expected or expected <= left:  # nothing is known, or nobody is before it
+    left = max(deadline - time.monotonic(), 0.0)
+    if expected <= left:
         return
     place = replica.place
     raise DeadlineUnmeetable(
