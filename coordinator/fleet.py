@@ -30,6 +30,7 @@ from coordinator.parcels import Parcels
 from coordinator.returns import Returns
 from wire.answers import unpack_answer
 from wire.errors import WireError
+from wire.flows import ANYBODY, Flow
 from wire.messages import Result, Status, Tuning
 from wire.tensor import Tensor
 
@@ -209,10 +210,11 @@ class Replica:
 class Ticket:
     """One example's place at one replica. A context manager: leaving it gives the place back."""
 
-    __slots__ = ("_id", "_link", "_replica", "_sent", "_settle", "place")
+    __slots__ = ("_flow", "_id", "_link", "_replica", "_sent", "_settle", "place")
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, flow: Flow) -> None:
         self.place = replica.place
+        self._flow = flow
         self._replica: Replica | None = replica
         self._link: Link | None = None
         self._settle: Settle | None = None
@@ -246,7 +248,7 @@ class Ticket:
         self._settle = settle
         self._sent = time.monotonic()
         link = self._replica.link()
-        self._id = link.predict(inputs, parameters, deadline, self._answered)
+        self._id = link.predict(inputs, parameters, deadline, self._answered, self._flow)
         self._link = link
 
     async def predict(
@@ -349,10 +351,13 @@ class Fleet:
             replica.close()
         self._replicas, self._by_version = {}, {}
 
-    def reserve(self, model: str, version: str, deadline: float | None = None) -> Ticket:
+    def reserve(
+        self, model: str, version: str, flow: Flow = ANYBODY, deadline: float | None = None
+    ) -> Ticket:
         """A place at the replica of this version that has the most room.
 
         Args:
+            flow: whose turn it counts against there.
             deadline: on the monotonic clock; None where who asks goes on without the answer.
 
         Raises:
@@ -372,7 +377,7 @@ class Fleet:
         if deadline is not None:
             _refuse_if_too_late(roomiest, deadline)
         roomiest.expect()
-        return Ticket(roomiest)
+        return Ticket(roomiest, flow)
 
     def _first_with_room(self, model: str, version: str) -> Replica:
         """That of the full replicas which has a place first that nobody was told of."""

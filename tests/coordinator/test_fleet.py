@@ -87,8 +87,8 @@ async def test_who_would_not_be_answered_in_time_is_refused_at_once(stage: Stage
     with fleet.reserve("gate", "1.0.0"), fleet.reserve("gate", "1.0.0"):
         expected = replica.expected_seconds()
         with pytest.raises(DeadlineUnmeetable) as refused:
-            fleet.reserve("gate", "1.0.0", time.monotonic() + 0.1)
-        fleet.reserve("gate", "1.0.0", time.monotonic() + 5).close()
+            fleet.reserve("gate", "1.0.0", deadline=time.monotonic() + 0.1)
+        fleet.reserve("gate", "1.0.0", deadline=time.monotonic() + 5).close()
         fleet.reserve("gate", "1.0.0").close()
 
     assert expected > 0.2
@@ -101,7 +101,7 @@ async def test_who_would_not_be_answered_in_time_is_refused_at_once(stage: Stage
 async def test_an_empty_lane_lets_everybody_in_whatever_was_learned(stage: Stage) -> None:
     fleet, _ = await slow(stage, 0.2)
 
-    fleet.reserve("gate", "1.0.0", time.monotonic() + 0.001).close()
+    fleet.reserve("gate", "1.0.0", deadline=time.monotonic() + 0.001).close()
 
 
 async def test_above_a_lowered_limit_the_wait_is_until_enough_have_left(stage: Stage) -> None:
