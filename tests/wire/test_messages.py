@@ -173,7 +173,12 @@ NOTHING = msgpack.packb({"inputs": []})
         (Kind.PREDICT, asked(1, -1, weight=math.nan) + NOTHING, b"", "flow"),
         (Kind.PREDICT, asked(1, -1, rank=3) + NOTHING, b"", "flow"),
         (Kind.RESULT, bytes(23), b"", "shorter than its numbers"),
-        (Kind.RESULT, struct.pack("<IIddB", 1, 2, 0, 0, 0) + b"\x80", b"", "shorter than its answer"),
+        (
+            Kind.RESULT,
+            struct.pack("<IIddB", 1, 2, 0, 0, 0) + b"\x80",
+            b"",
+            "shorter than its answer",
+        ),
         (Kind.RESULT, struct.pack("<IIddB", 1, 0, math.inf, 0, 0), b"", "queue or predict"),
         (Kind.RESULT, struct.pack("<IIddB", 1, 0, 0, -1.0, 0), b"", "queue or predict"),
         (Kind.RESULT, struct.pack("<IIddB", 1, 0, 0, math.nan, 0), b"", "queue or predict"),
