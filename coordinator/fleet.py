@@ -52,6 +52,16 @@ class Place(NamedTuple):
     epoch: int
 
 
+class Reckoning(NamedTuple):
+    """What a refusal was decided from, for whoever explains it."""
+
+    replica: str
+    occupied: int
+    """Examples there, or on their way there, as far as this coordinator could know."""
+    status: Status
+    """What the replica had pushed last."""
+
+
 class Prediction(msgspec.Struct, frozen=True):
     """A Result, with the answer unpacked, where it comes from and what the road took."""
 
@@ -144,6 +154,11 @@ class Replica:
         """How often a place becomes free for this coordinator; the others get as many."""
         status = self.status
         return 0.0 if status is None else status.seconds_per_example * max(status.coordinators, 1)
+
+    def reckoning(self) -> Reckoning | None:
+        """What is known of it; None where there is no link."""
+        status = self.status
+        return None if status is None else Reckoning(self.place.id, self.occupied, status)
 
     def link(self) -> Link:
         if self._link is None:
@@ -409,12 +424,14 @@ def _queue_full(replica: Replica) -> QueueFull:
     status = replica.status
     if status is not None and status.promise is not None:
         numbers["promise_seconds"] = status.promise.seconds
-    return QueueFull(
+    error = QueueFull(
         f"{place.model} {place.version} has {occupied} examples queued or running, "
         f"its limit is {limit}",
         retry_after=replica.send_away(),
         members=numbers,
     )
+    error.reckoning = replica.reckoning()
+    return error
 
 
 def _refuse_if_too_late(replica: Replica, deadline: float) -> None:
@@ -423,12 +440,14 @@ def _refuse_if_too_late(replica: Replica, deadline: float) -> None:
     if expected <= left:
         return
     place = replica.place
-    raise DeadlineUnmeetable(
+    error = DeadlineUnmeetable(
         f"{place.model} {place.version} is expected to answer in {expected:.3g} s, "
         f"the deadline is in {left:.3g} s",
         retry_after=expected - left,
         members={"expected_seconds": expected, "left_seconds": left},
     )
+    error.reckoning = replica.reckoning()
+    raise error
 
 
 def _not_serving(model: str, version: str) -> NotServing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 #: How long a record is kept at most; the oldest go earlier where bytes run out.
 KEPT_SECONDS = 300.0
@@ -16,6 +17,8 @@ KEPT_SECONDS = 300.0
 MAX_BYTES = 8 * 2**20
 #: What one takes: tuples, numbers and the id (measured, Python 3.11, 560 to 700).
 RECORD_BYTES = 640
+#: And each model's part of a photo.
+PART_BYTES = 320
 
 Part = tuple[str, str, str, str, int, int, float, float, float, float, float]
 """How one model's answer came about: name in the answer, version, source, replica, batch size,
@@ -47,7 +50,9 @@ the monotonic clock: when its head was there, when all of it was (0: it never wa
 Then one model's part, or photos; of a refusal its problem document and the `Reckoning`."""
 
 #: Where what belongs to a record stands in it.
-ID, STATUS, ENDED = 0, 3, 7
+ID: Final = 0
+STATUS: Final = 3
+ENDED: Final = 7
 
 
 class _Shelf:

@@ -16,7 +16,9 @@ from coordinator import errors
 from coordinator.metrics import (
     count_answer,
     count_cache_lookup,
+    count_cancelled,
     count_pending,
+    count_received,
     count_request,
     count_shared,
     exposition,
@@ -56,6 +58,8 @@ def exposed(scrape: bytes) -> Iterator[Exposed]:
 
 
 def of_the_coordinator() -> set[Exposed]:
+    count_received("/x")
+    count_cancelled("/x", "reading")
     count_request("/x", 200, "ok", 0.1)
     count_answer("model", "1.0.0", "ok")
     count_pending("model", "1.0.0")

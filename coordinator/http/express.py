@@ -22,6 +22,7 @@ from typing import NamedTuple, cast
 
 from coordinator.analysis import Analysis
 from coordinator.errors import BodyTimeout, DemitasseError, Internal
+from coordinator.explanations import CANCELLED, part_of
 from coordinator.fleet import Prediction
 from coordinator.http import payloads, plain, replies
 from coordinator.http.body import PayloadLimits
@@ -30,7 +31,8 @@ from coordinator.http.head import Callers, Timeouts, header_timeout
 from coordinator.http.plain import PlainHead, PlainHeads
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME, Reply
 from coordinator.merge import Outcome, model_entry
-from coordinator.metrics import count_request, flush
+from coordinator.metrics import count_cancelled, count_received, count_request, flush
+from coordinator.records import Part, Records
 from coordinator.router import ModelRef, resolve
 from model_registry.snapshot import Snapshot, Version
 
@@ -76,11 +78,13 @@ class Express:
         timeouts: Timeouts,
         callers: Callers,
         patience: Patience,
+        records: Records,
         aiohttp: Callable[[], asyncio.Protocol],
     ) -> None:
         """
         Args:
             snapshot: the models as last seen.
+            records: told of every request that ends here.
             aiohttp: makes the protocol that a connection is handed over to.
         """
         self.analysis = analysis
@@ -88,6 +92,7 @@ class Express:
         self.timeouts = timeouts
         self.callers = callers
         self.patience = patience
+        self.records = records
         self.aiohttp = aiohttp
         self.heads = PlainHeads()
         self.scratch = memoryview(bytearray(_READ_BYTES))
@@ -168,6 +173,7 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_address",
         "_ahead",
+        "_asked",
         "_body",
         "_deadline",
         "_errand",
@@ -279,6 +285,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._express.left(self)
         self._transport = None
+        if self._head is not None:
+            self._left(self._head)
         self._free()
 
     def pause_writing(self) -> None:
@@ -301,6 +309,7 @@ class Connection(asyncio.BufferedProtocol):
             self._filled += nbytes
             if self._filled == len(body):
                 too_slow = self._too_slow(self._heard)
+                self._asked = self._heard
                 self._give_up(too_slow) if too_slow else self._ask(body)
             return
         swallowed = min(nbytes, self._swallow) if self._swallow else 0
@@ -341,7 +350,9 @@ class Connection(asyncio.BufferedProtocol):
             return False
         self._head = head
         self._started = time.monotonic()
+        self._asked = 0.0
         self._id = replies.request_id(head.request_id)
+        count_received(_ROUTE if head.ref.selector is None else _ROUTE_OF_VERSION)
         arrived = ahead[end : end + head.length]
         self._filled = len(arrived)
         self._ahead = ahead[end + self._filled :]
@@ -353,6 +364,7 @@ class Connection(asyncio.BufferedProtocol):
             self._blunder()
         else:
             if self._filled == head.length:
+                self._asked = self._started
                 self._ask(arrived)
             else:
                 self._await_body(arrived, head.length)
@@ -389,12 +401,16 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(outcome, DemitasseError):
             self._refuse(outcome)
             return
+        errand = self._errand
+        assert errand is not None
+        version = errand.version
         try:
             reply = self._reply_to(outcome)
+            part = part_of(version.model, version.version, outcome, errand.decode_seconds)
         except Exception:
             self._blunder()
         else:
-            self._reply(reply, "ok")
+            self._reply(reply, "ok", part=part)
 
     def _reply_to(self, outcome: Outcome) -> Reply:
         assert self._head is not None
@@ -409,18 +425,28 @@ class Connection(asyncio.BufferedProtocol):
         return replies.answer(document, self._head.accept, tensors=tensors)
 
     def _refuse(self, error: DemitasseError, *, last: bool = False) -> None:
-        self._reply(replies.refusal(error, self._id), error.code, last=last)
+        reply = replies.refusal(error, self._id)
+        self._reply(reply, error.code, last=last, reckoning=error.reckoning)
 
     def _blunder(self) -> None:
         """A fault of ours: logged in full, and shown to nobody."""
         _log.exception("request %s: POST infer failed", self._id)
         self._refuse(Internal())
 
-    def _reply(self, reply: Reply, code: str, *, last: bool = False) -> None:
+    def _reply(
+        self,
+        reply: Reply,
+        code: str,
+        *,
+        last: bool = False,
+        part: Part | None = None,
+        reckoning: object = None,
+    ) -> None:
         """Answers the request in progress, and is ready for the next one.
 
         Args:
             last: hang up afterwards.
+            part, reckoning: for its record, how an answer came about, or why there is none.
         """
         head = self._head
         assert head is not None
@@ -430,6 +456,14 @@ class Connection(asyncio.BufferedProtocol):
         now = time.monotonic()
         route = _ROUTE if head.ref.selector is None else _ROUTE_OF_VERSION
         count_request(route, reply.status, code, now - self._started)
+        problem = reply.body if part is None else b""
+        self._express.records.add(
+            (
+                *(self._id, route, head.ref.name, reply.status, code),
+                *(self._started, self._asked, now, part, (), problem, reckoning),
+            ),
+            len(problem),
+        )
         self._free()
         self._head = None
         self._heard = now
@@ -439,6 +473,18 @@ class Connection(asyncio.BufferedProtocol):
                 self.close()
         elif self._ahead:
             asyncio.get_running_loop().call_soon(self._advance)
+
+    def _left(self, head: PlainHead) -> None:
+        """The caller did, before the answer."""
+        now, self._head = time.monotonic(), None
+        route = _ROUTE if head.ref.selector is None else _ROUTE_OF_VERSION
+        count_cancelled(route, "waiting" if self._asked else "reading")
+        self._express.records.add(
+            (
+                *(self._id, route, head.ref.name, 0, CANCELLED),
+                *(self._started, self._asked, now, None, (), b"", None),
+            )
+        )
 
     def _write(self, reply: Reply) -> None:
         assert self._transport is not None
