@@ -36,20 +36,16 @@ def part_of(name: str, version: str, outcome: Outcome, decode_seconds: float = 0
     """
     if isinstance(outcome, Prediction):
         _, _, size, queue, predict, left = outcome.result
-        source, waited, replica, link = COMPUTED, 0.0, outcome.replica, outcome.link_seconds
-    elif isinstance(outcome, DemitasseError):
+        link = outcome.link_seconds
+        return (
+            name, version, COMPUTED, outcome.replica, size, left,
+            decode_seconds, queue, predict, link, 0.0,
+        )  # fmt: skip
+    if isinstance(outcome, DemitasseError):
         source = "pending" if is_pending(outcome) else outcome.code
-        replica, size, left = "", 0, _UNKNOWN
-        queue = predict = link = waited = 0.0
-    else:
-        replica, size, left = _origin(outcome)
-        source = "cached" if isinstance(outcome, Cached) else "shared"
-        decode_seconds = queue = predict = link = 0.0
-        waited = outcome.seconds
-    return (
-        *(name, version, source, replica, size, left),
-        *(decode_seconds, queue, predict, link, waited),
-    )
+        return (name, version, source, "", 0, _UNKNOWN, 0.0, 0.0, 0.0, 0.0, 0.0)
+    source = "cached" if isinstance(outcome, Cached) else "shared"
+    return (name, version, source, *_origin(outcome), 0.0, 0.0, 0.0, 0.0, outcome.seconds)
 
 
 def _origin(outcome: Cached | Shared) -> tuple[str, int, int]:

@@ -78,7 +78,7 @@ class _Durations:
         self.total = 0.0
 
 
-_received: Tally[str] = Tally()
+_received: dict[str, list[int]] = {}
 _requests: Tally[tuple[str, int, str]] = Tally()
 _cancelled: Tally[tuple[str, str]] = Tally()
 _answers: Tally[tuple[str, str, str]] = Tally()
@@ -90,9 +90,10 @@ _cache_bytes = 0
 _evicted = 0
 
 
-def count_received(route: str) -> None:
-    """One request's head has arrived. It ends in `count_request` or `count_cancelled`."""
-    _received[route] += 1
+def received(route: str) -> list[int]:
+    """How many requests of a route have arrived, as the one item of a list: who has it adds to
+    it when a head is there. Each then ends in `count_request` or `count_cancelled`."""
+    return _received.setdefault(route, [0])
 
 
 def count_cancelled(route: str, stage: str) -> None:
@@ -154,8 +155,9 @@ def count_store_failure() -> None:
 
 def flush() -> None:
     """Carries over what was counted. Called on the event loop, now and then and before a look."""
-    for route, count in _received.items():
-        RECEIVED.labels(route).inc(count)
+    for route, arrived in _received.items():
+        RECEIVED.labels(route).inc(arrived[0])
+        arrived[0] = 0
     for (route, status, code), count in _requests.items():
         REQUESTS.labels(route, ending_of(status, code), str(status), code).inc(count)
     for cancelled, count in _cancelled.items():
@@ -178,7 +180,6 @@ def flush() -> None:
     CACHE_BYTES.set(_cache_bytes)
     CACHE_EVICTIONS.inc(_evicted)
     _evicted = 0
-    _received.clear()
     _requests.clear()
     _cancelled.clear()
     _answers.clear()

@@ -31,7 +31,7 @@ from coordinator.http.head import Callers, Timeouts, header_timeout
 from coordinator.http.plain import PlainHead, PlainHeads
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME, Reply
 from coordinator.merge import Outcome, model_entry
-from coordinator.metrics import count_cancelled, count_received, count_request, flush
+from coordinator.metrics import count_cancelled, count_request, flush, received
 from coordinator.records import Part, Records
 from coordinator.router import ModelRef, resolve
 from model_registry.snapshot import Snapshot, Version
@@ -47,8 +47,11 @@ _AHEAD_BYTES = 64 * 1024
 #: How often connections are looked at that wait for their caller, at the least.
 _LOOK_SECONDS = 0.5
 
-_ROUTE = "/models/{name}/infer"
-_ROUTE_OF_VERSION = "/models/{name}/versions/{version}/infer"
+#: Routes, and how many requests they have received.
+_BARE, _VERSIONED = (
+    (route, received(route))
+    for route in ("/models/{name}/infer", "/models/{name}/versions/{version}/infer")
+)
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
@@ -185,6 +188,7 @@ class Connection(asyncio.BufferedProtocol):
         "_last",
         "_paused",
         "_read",
+        "_route",
         "_started",
         "_stuck",
         "_swallow",
@@ -286,7 +290,7 @@ class Connection(asyncio.BufferedProtocol):
         self._express.left(self)
         self._transport = None
         if self._head is not None:
-            self._left(self._head)
+            self._left()
         self._free()
 
     def pause_writing(self) -> None:
@@ -352,7 +356,8 @@ class Connection(asyncio.BufferedProtocol):
         self._started = time.monotonic()
         self._asked = 0.0
         self._id = replies.request_id(head.request_id)
-        count_received(_ROUTE if head.ref.selector is None else _ROUTE_OF_VERSION)
+        self._route, received = _BARE if head.ref.selector is None else _VERSIONED
+        received[0] += 1
         arrived = ahead[end : end + head.length]
         self._filled = len(arrived)
         self._ahead = ahead[end + self._filled :]
@@ -410,7 +415,7 @@ class Connection(asyncio.BufferedProtocol):
         except Exception:
             self._blunder()
         else:
-            self._reply(reply, "ok", part=part)
+            self._reply(reply, "ok", part)
 
     def _reply_to(self, outcome: Outcome) -> Reply:
         assert self._head is not None
@@ -437,9 +442,9 @@ class Connection(asyncio.BufferedProtocol):
         self,
         reply: Reply,
         code: str,
+        part: Part | None = None,
         *,
         last: bool = False,
-        part: Part | None = None,
         reckoning: object = None,
     ) -> None:
         """Answers the request in progress, and is ready for the next one.
@@ -454,16 +459,16 @@ class Connection(asyncio.BufferedProtocol):
         self._last = last or self._express.draining or self._swallow > _SWALLOW_BYTES
         self._write(reply)
         now = time.monotonic()
-        route = _ROUTE if head.ref.selector is None else _ROUTE_OF_VERSION
-        count_request(route, reply.status, code, now - self._started)
-        problem = reply.body if part is None else b""
-        self._express.records.add(
-            (
-                *(self._id, route, head.ref.name, reply.status, code),
-                *(self._started, self._asked, now, part, (), problem, reckoning),
-            ),
-            len(problem),
-        )
+        count_request(self._route, reply.status, code, now - self._started)
+        if part is not None:
+            self._express.records.add_plain(
+                (
+                    self._id, self._route, head.ref.name, 200, code,
+                    self._started, self._asked, now, part, (), b"", None,
+                )
+            )  # fmt: skip
+        else:
+            self._record(reply.status, code, now, reply.body, reckoning)
         self._free()
         self._head = None
         self._heard = now
@@ -474,17 +479,24 @@ class Connection(asyncio.BufferedProtocol):
         elif self._ahead:
             asyncio.get_running_loop().call_soon(self._advance)
 
-    def _left(self, head: PlainHead) -> None:
+    def _left(self) -> None:
         """The caller did, before the answer."""
-        now, self._head = time.monotonic(), None
-        route = _ROUTE if head.ref.selector is None else _ROUTE_OF_VERSION
-        count_cancelled(route, "waiting" if self._asked else "reading")
+        count_cancelled(self._route, "waiting" if self._asked else "reading")
+        self._record(0, CANCELLED, time.monotonic())
+        self._head = None
+
+    def _record(
+        self, status: int, code: str, now: float, problem: bytes = b"", reckoning: object = None
+    ) -> None:
+        """Of a request without an answer."""
+        assert self._head is not None
         self._express.records.add(
             (
-                *(self._id, route, head.ref.name, 0, CANCELLED),
-                *(self._started, self._asked, now, None, (), b"", None),
-            )
-        )
+                self._id, self._route, self._head.ref.name, status, code,
+                self._started, self._asked, now, None, (), problem, reckoning,
+            ),
+            len(problem),
+        )  # fmt: skip
 
     def _write(self, reply: Reply) -> None:
         assert self._transport is not None

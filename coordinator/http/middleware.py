@@ -21,7 +21,7 @@ from coordinator.http import replies
 from coordinator.http.answers import respond
 from coordinator.http.keys import ASKED, CAME, RECORDS, REFUSED, REQUEST_ID
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
-from coordinator.metrics import count_cancelled, count_received, count_request
+from coordinator.metrics import count_cancelled, count_request, received
 from coordinator.records import PART_BYTES
 
 _log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
     started = time.monotonic()
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "unknown"
-    count_received(route)
+    received(route)[0] += 1
     try:
         response = await handler(request)
     except asyncio.CancelledError:  # its caller left, or we were told to hang up

@@ -34,8 +34,9 @@ def test_two_records_of_one_id_are_both_found_the_one_that_ended_first_first() -
 
 def test_what_is_too_old_is_gone() -> None:
     records = Records()
-    records.add(record("a", ended=10.0))
-    records.add(record("b", ended=11.0))
+    for add in (records.add, records.add_plain):
+        add(record("a", ended=10.0))
+        add(record("b", ended=11.0))
 
     assert ids(records, "a", "b", now=10.5 + KEPT_SECONDS) == ["b"]
 
@@ -66,6 +67,15 @@ def test_refusals_push_out_no_answers() -> None:
     assert ids(records, "answer", "97", "98", "99") == ["answer", "98", "99"]
 
 
+def test_neither_answers_of_one_model_nor_those_about_photos_push_out_the_other() -> None:
+    records = Records(max_bytes=2 * RECORD_BYTES)
+    records.add(record("photo"))
+    for number in range(100):
+        records.add_plain(record(f"{number}"))
+
+    assert ids(records, "photo", "97", "98", "99") == ["photo", "98", "99"]
+
+
 def test_a_full_house_takes_no_more_memory_than_it_says() -> None:
     import tracemalloc
 
@@ -87,7 +97,7 @@ def test_a_full_house_takes_no_more_memory_than_it_says() -> None:
                 at / 7,
                 0.0,
             )
-            records.add(
+            records.add_plain(
                 (
                     f"{number:024x}",
                     "/x",
