@@ -259,7 +259,8 @@ class Analysis:
                 return await self._answer(admission, seats, photo)
         except DemitasseError as error:
             part = part_of(str(error.members.get("model", DECODER)), "", error)
-            admission.photos.append((photo.name, 0.0, time.monotonic() - started, [part]))
+            seconds = time.monotonic() - started
+            admission.photos.append(Photo(photo.name, 0.0, seconds, [part]))
             return {"name": photo.name, "error": error}
 
     async def _answer(
@@ -279,7 +280,7 @@ class Analysis:
             part_of(name, version.version, found.outcomes[name])
             for name, version in asked.versions.items()
         ]
-        admission.photos.append((photo.name, found.decode_seconds, seconds, parts))
+        admission.photos.append(Photo(photo.name, found.decode_seconds, seconds, parts))
         return {
             "name": photo.name,
             **found.facts._asdict(),

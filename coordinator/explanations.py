@@ -17,13 +17,12 @@ from coordinator.errors import DemitasseError
 from coordinator.fleet import Prediction
 from coordinator.merge import Cached, Outcome, Shared, is_pending, milliseconds
 from coordinator.metrics import ending_of
-from coordinator.records import Part, Photo, Record
+from coordinator.records import NOT_KNOWN, Part, Photo, Record
 from wire.reasons import Reason
 
 COMPUTED = "computed"
 #: Of a record whose request was not answered.
 CANCELLED = "cancelled"
-_UNKNOWN = -1
 
 
 def part_of(name: str, version: str, outcome: Outcome, decode_seconds: float = 0.0) -> Part:
@@ -36,22 +35,20 @@ def part_of(name: str, version: str, outcome: Outcome, decode_seconds: float = 0
     """
     if isinstance(outcome, Prediction):
         _, _, size, queue, predict, left = outcome.result
-        link = outcome.link_seconds
-        return (
+        return Part(
             name, version, COMPUTED, outcome.replica, size, left,
-            decode_seconds, queue, predict, link, 0.0,
+            decode_seconds, queue, predict, outcome.link_seconds,
         )  # fmt: skip
     if isinstance(outcome, DemitasseError):
-        source = "pending" if is_pending(outcome) else outcome.code
-        return (name, version, source, "", 0, _UNKNOWN, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return Part(name, version, "pending" if is_pending(outcome) else outcome.code)
     source = "cached" if isinstance(outcome, Cached) else "shared"
-    return (name, version, source, *_origin(outcome), 0.0, 0.0, 0.0, 0.0, outcome.seconds)
+    return Part(name, version, source, *_origin(outcome), waited=outcome.seconds)
 
 
 def _origin(outcome: Cached | Shared) -> tuple[str, int, int]:
     """Replica, batch size and why the batch left, of the answer that was not computed for this."""
     if isinstance(outcome, Cached):
-        return outcome.entry.replica, outcome.entry.batch_size, _UNKNOWN
+        return outcome.entry.replica, outcome.entry.batch_size, NOT_KNOWN
     result = outcome.prediction.result
     return outcome.prediction.replica, result.batch_size, result.left
 
@@ -62,41 +59,40 @@ def document(record: Record, *, now: float, wall: float) -> dict[str, Any]:
     Args:
         now, wall: the same moment, on the monotonic clock and as seconds since 1970.
     """
-    id, route, model, status, code, started, _, ended, part, photos, problem, reckoning = record
     explained: dict[str, Any] = {
-        "request_id": id,
-        "at": datetime.fromtimestamp(wall - (now - started), UTC).isoformat(),
-        "route": route,
-        "ending": ending_of(status, code),
-        "status": status or None,
-        "code": code,
-        "total_ms": milliseconds(ended - started),
+        "request_id": record.id,
+        "at": datetime.fromtimestamp(wall - (now - record.started), UTC).isoformat(),
+        "route": record.route,
+        "ending": ending_of(record.status, record.code),
+        "status": record.status or None,
+        "code": record.code,
+        "total_ms": milliseconds(record.ended - record.started),
         "phases_ms": _phases(record),
     }
-    if model:
-        explained["model"] = model
-    if part is not None:
-        explained["models"] = [_part(part)]
-    if photos:
-        explained["images"] = [_photo(photo) for photo in photos]
-    if problem:
-        explained["problem"] = msgspec.json.decode(problem)
-    if reckoning is not None:
-        explained["reckoning"] = msgspec.to_builtins(_named(reckoning))
+    if record.model:
+        explained["model"] = record.model
+    if record.part is not None:
+        explained["models"] = [_part(record.part)]
+    if record.photos:
+        explained["images"] = [_photo(photo) for photo in record.photos]
+    if record.problem:
+        explained["problem"] = msgspec.json.decode(record.problem)
+    if record.reckoning is not None:
+        explained["reckoning"] = _named(record.reckoning)
     return explained
 
 
 def _phases(record: Record) -> dict[str, float]:
     """Where the time went, adding up to the total."""
-    _, _, _, _, _, started, asked, ended, part, photos, _, _ = record
+    started, asked, ended = record.started, record.asked, record.ended
     if not asked:  # it was never there as a whole
         return {"read": milliseconds(ended - started)}
     phases = {"read": asked - started}
-    if part is not None:
-        phases |= _own(part)
-    elif photos:
-        _, decode, seconds, _ = max(photos, key=lambda photo: photo[2])
-        phases |= {"decode": decode, "models": seconds - decode}
+    if record.part is not None:
+        phases |= _own(record.part)
+    elif record.photos:
+        slowest = max(record.photos, key=lambda photo: photo.seconds)
+        phases |= {"decode": slowest.decode, "models": slowest.seconds - slowest.decode}
     else:
         return _milliseconds({**phases, "wait": ended - asked})
     return _milliseconds({**phases, "other": ended - started - sum(phases.values())})
@@ -104,11 +100,10 @@ def _phases(record: Record) -> dict[str, float]:
 
 def _own(part: Part) -> dict[str, float]:
     """What one model's part took."""
-    _, _, source, _, _, _, decode, queue, predict, link, waited = part
-    if source == COMPUTED:
-        phases = {"queue": queue, "predict": predict, "link": link}
-        return {"decode": decode, **phases} if decode else phases
-    return {{"cached": "cache"}.get(source, source): waited} if waited else {}
+    if part.source == COMPUTED:
+        phases = {"queue": part.queue, "predict": part.predict, "link": part.link}
+        return {"decode": part.decode, **phases} if part.decode else phases
+    return {{"cached": "cache"}.get(part.source, part.source): part.waited} if part.waited else {}
 
 
 def _milliseconds(phases: Mapping[str, float]) -> dict[str, float]:
@@ -116,23 +111,25 @@ def _milliseconds(phases: Mapping[str, float]) -> dict[str, float]:
 
 
 def _part(part: Part) -> dict[str, Any]:
-    name, version, source, replica, size, left, *_ = part
-    shown: dict[str, Any] = {"model": name, "version": version, "source": source}
-    if replica:
-        shown |= {"replica": replica, "batch_size": size}
-    if left != _UNKNOWN:
-        shown["left"] = Reason(left).word
+    shown: dict[str, Any] = {"model": part.name, "version": part.version, "source": part.source}
+    if part.replica:
+        shown |= {"replica": part.replica, "batch_size": part.batch_size}
+    if part.left != NOT_KNOWN:
+        shown["left"] = Reason(part.left).word
     return {**shown, "phases_ms": _milliseconds(_own(part))}
 
 
 def _photo(photo: Photo) -> dict[str, Any]:
-    name, decode, seconds, parts = photo
-    phases = _milliseconds({"decode": decode, "models": seconds - decode})
-    return {"name": name, "phases_ms": phases, "models": [_part(part) for part in parts]}
+    phases = {"decode": photo.decode, "models": photo.seconds - photo.decode}
+    return {
+        "name": photo.name,
+        "phases_ms": _milliseconds(phases),
+        "models": [_part(part) for part in photo.parts],
+    }
 
 
 def _named(value: Any) -> Any:
-    """Named tuples by their names: msgspec would write them as lists."""
+    """Named tuples by their names: else they would be written as lists."""
     if hasattr(value, "_asdict"):
         return {key: _named(item) for key, item in value._asdict().items()}
     return value

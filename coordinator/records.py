@@ -1,6 +1,6 @@
 """What became of requests, kept for a while so that each can be explained.
 
-A record is a tuple of what its request left behind anyhow; it is made readable
+A record holds what its request left behind anyhow; it is made readable
 in `explanations`, when somebody asks. Answers and refusals are kept apart: a
 flood of the one does not push out the other. Only the event loop touches this.
 """
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import NamedTuple
+
+import msgspec
 
 #: How long a record is kept at most; the oldest go earlier where bytes run out.
 KEPT_SECONDS = 300.0
@@ -19,40 +21,67 @@ MAX_BYTES = 8 * 2**20
 RECORD_BYTES = 640
 #: And each model's part of a photo.
 PART_BYTES = 320
+#: In the place of a reason.
+NOT_KNOWN = -1
 
-Part = tuple[str, str, str, str, int, int, float, float, float, float, float]
-"""How one model's answer came about: name in the answer, version, source, replica, batch size,
-why the batch left (`wire.reasons`; -1: not known), and seconds: until the pixels were there, in
-the queue, in `predict`, on the link, and waited for what was not computed for this request.
 
-The source is `computed`, `cached`, `shared`, `pending` or the code of its error."""
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """How one model's answer came about. Times are seconds."""
 
-Photo = tuple[str | None, float, float, Sequence[Part]]
-"""One photo of several: its name, seconds until its pixels were there, seconds in all, its
-models' parts."""
+    name: str
+    """Of the model, in the answer."""
+    version: str
+    source: str
+    """`computed`, `cached`, `shared`, `pending` or the code of its error."""
+    replica: str = ""
+    batch_size: int = 0
+    left: int = NOT_KNOWN
+    """Why the batch left the queue when it did: a `Reason`."""
+    decode: float = 0.0
+    """Until the pixels were there, where this part's times are to show it."""
+    queue: float = 0.0
+    predict: float = 0.0
+    link: float = 0.0
+    waited: float = 0.0
+    """For what was not computed for this request."""
 
-Record = tuple[
-    str,
-    str,
-    str,
-    int,
-    str,
-    float,
-    float,
-    float,
-    Part | None,
-    Sequence[Photo],
-    bytes,
-    object,
-]
-"""Id, route, model as it was asked (empty: none by path), status (0: not answered), code, and on
-the monotonic clock: when its head was there, when all of it was (0: it never was), when it ended.
-Then one model's part, or photos; of a refusal its problem document and the `Reckoning`."""
 
-#: Where what belongs to a record stands in it.
-ID: Final = 0
-STATUS: Final = 3
-ENDED: Final = 7
+class Photo(NamedTuple):
+    """One photo of an answer."""
+
+    name: str | None
+    decode: float
+    """Seconds until its pixels were there."""
+    seconds: float
+    """In all."""
+    parts: Sequence[Part]
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """What one request left behind. Instants are on the monotonic clock.
+
+    Out of the garbage collector's sight, as nothing in it leads back to it.
+    """
+
+    id: str
+    route: str
+    model: str
+    """As the path names it; empty where it names none."""
+    status: int
+    """0: it was not answered."""
+    code: str
+    started: float
+    """When its head was there."""
+    asked: float
+    """When all of it was; 0: it never was."""
+    ended: float
+    part: Part | None = None
+    """Of an answer of one model."""
+    photos: Sequence[Photo] = ()
+    problem: bytes = b""
+    """Of a refusal its document, as it was sent."""
+    reckoning: object = None
+    """And what it was decided from."""
 
 
 class _Shelf:
@@ -74,11 +103,11 @@ class _Shelf:
             self._drop()
 
     def trim(self, before: float) -> None:
-        while self._records and self._records[0][ENDED] < before:
+        while self._records and self._records[0].ended < before:
             self._drop()
 
     def find(self, id: str) -> list[Record]:
-        return [record for record in self._records if record[ID] == id]
+        return [record for record in self._records if record.id == id]
 
     def _drop(self) -> None:
         self._records.popleft()
@@ -104,20 +133,20 @@ class Records:
         Args:
             more_bytes: what it takes beyond one model's part: of photos, of a problem document.
         """
-        shelf = self._answers if record[STATUS] == 200 else self._others
+        shelf = self._answers if record.status == 200 else self._others
         shelf.add(record, RECORD_BYTES + more_bytes)
 
     def find(self, id: str, now: float) -> list[Record]:
         """Those of this id, by when they ended: callers may give the same one twice."""
         self.trim(now)
-        plain = [record for record in self._plain if record[ID] == id]
+        plain = [record for record in self._plain if record.id == id]
         found = plain + self._answers.find(id) + self._others.find(id)
-        return sorted(found, key=lambda record: record[ENDED])
+        return sorted(found, key=lambda record: record.ended)
 
     def trim(self, now: float) -> None:
         """Drops what is too old."""
         before = now - KEPT_SECONDS
-        while self._plain and self._plain[0][ENDED] < before:
+        while self._plain and self._plain[0].ended < before:
             self._plain.popleft()
         self._answers.trim(before)
         self._others.trim(before)

@@ -32,7 +32,7 @@ from coordinator.http.plain import PlainHead, PlainHeads
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME, Reply
 from coordinator.merge import Outcome, model_entry
 from coordinator.metrics import count_cancelled, count_request, flush, received
-from coordinator.records import Part, Records
+from coordinator.records import Part, Record, Records
 from coordinator.router import ModelRef, resolve
 from model_registry.snapshot import Snapshot, Version
 
@@ -461,12 +461,11 @@ class Connection(asyncio.BufferedProtocol):
         now = time.monotonic()
         count_request(self._route, reply.status, code, now - self._started)
         if part is not None:
-            self._express.records.add_plain(
-                (
-                    self._id, self._route, head.ref.name, 200, code,
-                    self._started, self._asked, now, part, (), b"", None,
-                )
+            record = Record(
+                self._id, self._route, head.ref.name, 200, code,
+                self._started, self._asked, now, part,
             )  # fmt: skip
+            self._express.records.add_plain(record)
         else:
             self._record(reply.status, code, now, reply.body, reckoning)
         self._free()
@@ -490,13 +489,11 @@ class Connection(asyncio.BufferedProtocol):
     ) -> None:
         """Of a request without an answer."""
         assert self._head is not None
-        self._express.records.add(
-            (
-                self._id, self._route, self._head.ref.name, status, code,
-                self._started, self._asked, now, None, (), problem, reckoning,
-            ),
-            len(problem),
+        record = Record(
+            self._id, self._route, self._head.ref.name, status, code,
+            self._started, self._asked, now, problem=problem, reckoning=reckoning,
         )  # fmt: skip
+        self._express.records.add(record, len(problem))
 
     def _write(self, reply: Reply) -> None:
         assert self._transport is not None

@@ -22,7 +22,7 @@ from coordinator.http.answers import respond
 from coordinator.http.keys import ASKED, CAME, RECORDS, REFUSED, REQUEST_ID
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
 from coordinator.metrics import count_cancelled, count_request, received
-from coordinator.records import PART_BYTES
+from coordinator.records import PART_BYTES, Part, Record
 
 _log = logging.getLogger(__name__)
 
@@ -91,20 +91,25 @@ def _record(
     response: web.StreamResponse | None = None,
 ) -> None:
     came = request.get(CAME)
-    part = came if isinstance(came, tuple) else None
+    part = came if isinstance(came, Part) else None
     photos = came if isinstance(came, list) else ()
     body = response.body if isinstance(response, web.Response) and REFUSED in request else b""
-    problem = body if isinstance(body, bytes) else b""
-    reckoning = request[REFUSED][1] if REFUSED in request else None
-    size = len(problem) + PART_BYTES * sum(len(photo[3]) for photo in photos)
-    request.app[RECORDS].add(
-        (
-            *(request.get(REQUEST_ID, ""), route, request.match_info.get("name", ""), status, code),
-            *(started, request.get(ASKED, 0.0), time.monotonic()),
-            *(part, photos, problem, reckoning),
-        ),
-        size,
+    record = Record(
+        request.get(REQUEST_ID, ""),
+        route,
+        request.match_info.get("name", ""),
+        status,
+        code,
+        started,
+        request.get(ASKED, 0.0),
+        time.monotonic(),
+        part,
+        photos,
+        body if isinstance(body, bytes) else b"",
+        request[REFUSED][1] if REFUSED in request else None,
     )
+    parts = sum(len(photo.parts) for photo in photos)
+    request.app[RECORDS].add(record, len(record.problem) + PART_BYTES * parts)
 
 
 def _check_expectation(request: web.Request) -> None:

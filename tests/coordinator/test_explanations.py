@@ -11,7 +11,7 @@ from coordinator.errors import DeadlineExceeded, ModelError
 from coordinator.explanations import document, part_of
 from coordinator.fleet import Prediction
 from coordinator.merge import Cached, Outcome, Shared
-from coordinator.records import Part, Photo
+from coordinator.records import Part, Photo, Record
 from wire.messages import Answer, Result
 from wire.reasons import Reason
 
@@ -32,9 +32,9 @@ def explained(
     problem: bytes = b"",
 ) -> dict[str, Any]:
     """A request whose head came at 100 s, a minute ago."""
-    record = (
+    record = Record(
         *("id", "/models/{name}/infer", "tagger", status, code, 100.0, asked, ended),
-        *(part, photos or (), problem, None),
+        *(part, photos or (), problem),
     )
     return document(record, now=160.0, wall=WALL)
 
@@ -91,8 +91,8 @@ def test_an_answer_that_was_not_computed_for_this_says_so(
 
 def test_of_several_photos_the_one_that_took_longest_makes_the_phases() -> None:
     late, failed = DeadlineExceeded(), ModelError()
-    quick: Photo = ("a.png", 0.01, 0.1, [part_of("tagger", "1.0.0", PREDICTION)])
-    slow: Photo = (
+    quick = Photo("a.png", 0.01, 0.1, [part_of("tagger", "1.0.0", PREDICTION)])
+    slow = Photo(
         None, 0.02, 0.9, [part_of("tagger", "1.0.0", late), part_of("lamp", "2.0.0", failed)],
     )  # fmt: skip
     found = explained(photos=[quick, slow])

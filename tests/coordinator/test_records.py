@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from coordinator.records import KEPT_SECONDS, RECORD_BYTES, Record, Records
+from coordinator.records import KEPT_SECONDS, RECORD_BYTES, Part, Record, Records
 
 
 def record(id: str, *, status: int = 200, ended: float = 10.0, problem: bytes = b"") -> Record:
-    return (id, "/analyze", "", status, "ok", ended, ended, ended, None, (), problem, None)
+    return Record(id, "/analyze", "", status, "ok", ended, ended, ended, problem=problem)
 
 
 def ids(records: Records, *wanted: str, now: float = 10.0) -> list[str]:
@@ -29,7 +29,7 @@ def test_two_records_of_one_id_are_both_found_the_one_that_ended_first_first() -
     records.add(record("a", ended=11.0))
     records.add(record("a", status=429, ended=10.0))
 
-    assert [found[3] for found in records.find("a", now=11.0)] == [429, 200]
+    assert [found.status for found in records.find("a", now=11.0)] == [429, 200]
 
 
 def test_what_is_too_old_is_gone() -> None:
@@ -84,34 +84,9 @@ def test_a_full_house_takes_no_more_memory_than_it_says() -> None:
         records = Records(max_bytes=2**20)
         for number in range(20_000):
             at = float(number)
-            part = (
-                "tagger",
-                "1.0.0",
-                "computed",
-                "tagger-0",
-                1,
-                0,
-                0.0,
-                at / 3,
-                at / 5,
-                at / 7,
-                0.0,
-            )
+            part = Part("a", "1", "computed", "a-0", 1, 0, 0.0, at / 3, at / 5, at / 7)
             records.add_plain(
-                (
-                    f"{number:024x}",
-                    "/x",
-                    "tagger",
-                    200,
-                    "ok",
-                    at,
-                    at + 1,
-                    at + 2,
-                    part,
-                    (),
-                    b"",
-                    None,
-                )
+                Record(f"{number:024x}", "/x", "a", 200, "ok", at, at + 1, at + 2, part)
             )
         taken, _ = tracemalloc.get_traced_memory()
     finally:
