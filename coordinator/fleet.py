@@ -58,6 +58,9 @@ class Reckoning(NamedTuple):
     replica: str
     occupied: int
     """Examples there, or on their way there, as far as this coordinator could know."""
+    max_batch_size: int
+    told_seconds: float
+    """Until the place of which whoever was refused last was told."""
     status: Status
     """What the replica had pushed last."""
 
@@ -127,9 +130,13 @@ class Replica:
         status, occupied = self.status, self.occupied
         if status is None or not occupied:
             return 0.0
-        running = status.workers * (self.tuning.max_batch_size if self.tuning is not None else 1)
+        running = status.workers * self._max_batch_size
         ahead = max(occupied - running, 0)
         return status.seconds_alone + ahead * status.seconds_per_example
+
+    @property
+    def _max_batch_size(self) -> int:
+        return self.tuning.max_batch_size if self.tuning is not None else 1
 
     def seconds_until_room(self) -> float:
         """Until there is a place that nobody was told of."""
@@ -158,7 +165,10 @@ class Replica:
     def reckoning(self) -> Reckoning | None:
         """What is known of it; None where there is no link."""
         status = self.status
-        return None if status is None else Reckoning(self.place.id, self.occupied, status)
+        if status is None:
+            return None
+        told = self._returns.told_for(time.monotonic())
+        return Reckoning(self.place.id, self.occupied, self._max_batch_size, told, status)
 
     def link(self) -> Link:
         if self._link is None:
@@ -424,13 +434,14 @@ def _queue_full(replica: Replica) -> QueueFull:
     status = replica.status
     if status is not None and status.promise is not None:
         numbers["promise_seconds"] = status.promise.seconds
+    reckoning = replica.reckoning()  # before one more is told of a place
     error = QueueFull(
         f"{place.model} {place.version} has {occupied} examples queued or running, "
         f"its limit is {limit}",
         retry_after=replica.send_away(),
         members=numbers,
     )
-    error.reckoning = replica.reckoning()
+    error.reckoning = reckoning
     return error
 
 

@@ -303,8 +303,12 @@ class Promise(NamedTuple):
 
     seconds: float
     """Within which who is let in is answered."""
+    workers: int
+    """How many batches ran side by side when the limit was set."""
     batch_size: int
     """Of a full batch."""
+    alone_seconds: float
+    """What a batch of one took then; 0 before anything was measured."""
     batch_seconds: float
     """Which that takes, with all workers busy; 0 before anything was measured."""
     deviation: float
@@ -364,7 +368,9 @@ class Status(NamedTuple):
 def _promise(head: Mapping[str, Any]) -> Promise:
     return Promise(
         seconds(head, "seconds"),
+        count(head, "workers"),
         count(head, "batch_size"),
+        seconds(head, "alone_seconds"),
         seconds(head, "batch_seconds"),
         seconds(head, "deviation"),
         seconds(head, "uncertainty"),

@@ -114,6 +114,8 @@ async def test_of_a_refusal_the_numbers_are_there_from_which_it_follows(
     assert found["problem"] == answer.json()
     reckoning = found["reckoning"]
     assert reckoning["occupied"] >= reckoning["status"]["queue_limit"] == 2
+    assert found["problem"]["occupied"] == reckoning["occupied"]
+    assert found["problem"]["limit"] == reckoning["status"]["queue_limit"]
 
 
 @pytest.mark.parametrize("road", [{}, OTHER_ROAD], ids=["express", "aiohttp"])
