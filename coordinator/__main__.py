@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 
 import uvloop
 
@@ -36,23 +37,28 @@ def main() -> int:
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    uvloop.run(_serve(settings))
+    uvloop.run(_serve(settings, arguments.siblings))
     return 0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="coordinator", description="Answers the public API.")
     parser.add_argument("--parent-pid", type=int, help="end when this process does, the parent")
+    parser.add_argument(
+        "--siblings",
+        type=Path,
+        help="a folder for the sockets of the processes that share its ports",
+    )
     return parser.parse_args()
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, siblings: Path | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with (
-        open_rooms(settings, name=f"coordinator-{os.getpid()}") as rooms,
+        open_rooms(settings, name=f"coordinator-{os.getpid()}", siblings=siblings) as rooms,
         serve_admin(settings, rooms),
         serve_public(settings, rooms) as port,
     ):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from coordinator.decoder import DECODER, DECODER_VERSION
 from coordinator.errors import DemitasseError, InvalidParameter, UnknownModel
 from coordinator.examples import Example, Examples
+from coordinator.explanations import part_of
 from coordinator.fleet import Fleet, Ticket
 from coordinator.merge import (
     Outcome,
@@ -29,6 +30,7 @@ from coordinator.merge import (
 )
 from coordinator.metrics import count_pending
 from coordinator.photos import Photos, Question
+from coordinator.records import Photo
 from coordinator.results import Results
 from coordinator.router import ModelRef, resolve
 from coordinator.seats import Seats
@@ -79,6 +81,8 @@ class Admission(NamedTuple):
 
     asked: Asked
     seats: Seats
+    photos: list[Photo]
+    """For its record: how the answers to those came about that are done."""
 
 
 class Analysis:
@@ -146,7 +150,7 @@ class Analysis:
         deadline = started + timeout_seconds - _writing_seconds(timeout_seconds)
         asked = Asked(versions, required, unneeded, flow, deadline, started)
         with self._seated(versions, required, flow, deadline) as seats:
-            yield Admission(asked, seats)
+            yield Admission(asked, seats, [])
 
     async def run(self, admission: Admission, photos: Sequence[NamedPhoto]) -> dict[str, Any]:
         """One answer for all photos.
@@ -157,7 +161,7 @@ class Analysis:
         asked = admission.asked
         read = time.monotonic()
         seats = [admission.seats, *(Seats(self._fleet, asked.flow) for _ in photos[1:])]
-        ones = (self._one(asked, *each) for each in zip(seats, photos, strict=True))
+        ones = (self._one(admission, *each) for each in zip(seats, photos, strict=True))
         parts = list((await together(dict(enumerate(ones)))).values())
         if not any("models" in part for part in parts):
             raise parts[0]["error"]
@@ -182,8 +186,8 @@ class Analysis:
 
     async def infer_photo(
         self, seats: Seats, version: Version, photo: Buffer, deadline: float
-    ) -> Outcome:
-        """One model's answer to a photo, before the deadline.
+    ) -> tuple[Outcome, float]:
+        """One model's answer to a photo, before the deadline; how long its pixels were waited for.
 
         Raises:
             DemitasseError: of the decoder or the model, or the deadline passed.
@@ -191,7 +195,7 @@ class Analysis:
         name = version.model
         question = Question(photo, {name: version}, [name], (), deadline)
         found = await self._photos.ask(question, seats)
-        return found.outcomes[name]
+        return found.outcomes[name], found.decode_seconds
 
     def remembers(self, version: Version) -> bool:
         """Whether what it says may be answered from memory; else `reserve` is all it needs."""
@@ -247,16 +251,23 @@ class Analysis:
                 refuse_if_nothing(refused)
             yield seats
 
-    async def _one(self, asked: Asked, seats: Seats, photo: NamedPhoto) -> dict[str, Any]:
+    async def _one(self, admission: Admission, seats: Seats, photo: NamedPhoto) -> dict[str, Any]:
         """One photo's part of the answer; an error in its place where there is nothing else."""
+        started = time.monotonic()
         try:
             with seats:
-                return await self._answer(asked, seats, photo)
+                return await self._answer(admission, seats, photo)
         except DemitasseError as error:
+            part = part_of(str(error.members.get("model", DECODER)), "", error)
+            seconds = time.monotonic() - started
+            admission.photos.append(Photo(photo.name, 0.0, seconds, [part]))
             return {"name": photo.name, "error": error}
 
-    async def _answer(self, asked: Asked, seats: Seats, photo: NamedPhoto) -> dict[str, Any]:
+    async def _answer(
+        self, admission: Admission, seats: Seats, photo: NamedPhoto
+    ) -> dict[str, Any]:
         started = time.monotonic()
+        asked = admission.asked
         question = Question(
             photo.data, asked.versions, asked.require, asked.optional, asked.deadline
         )
@@ -265,6 +276,11 @@ class Analysis:
             if is_pending(found.outcomes[name]):
                 count_pending(version.model, version.version)
         seconds = time.monotonic() - started
+        parts = [
+            part_of(name, version.version, found.outcomes[name])
+            for name, version in asked.versions.items()
+        ]
+        admission.photos.append(Photo(photo.name, found.decode_seconds, seconds, parts))
         return {
             "name": photo.name,
             **found.facts._asdict(),

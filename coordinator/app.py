@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -24,9 +26,11 @@ from coordinator.http.body import SERVER_OPTIONS, PayloadLimits
 from coordinator.http.express import Express, Patience
 from coordinator.http.guard import programs_only
 from coordinator.http.head import Callers, Timeouts
-from coordinator.http.keys import CALLERS, LIMITS, TIMEOUTS
+from coordinator.http.keys import CALLERS, LIMITS, RECORDS, TIMEOUTS
 from coordinator.http.middleware import counted, problems
+from coordinator.inquiries import Inquiries
 from coordinator.parcels import Parcels
+from coordinator.records import Records
 from coordinator.results import Results
 from model_registry.artifacts import ArtifactStore
 from model_registry.catalog import Catalog
@@ -36,7 +40,8 @@ from storage.engine import open_engine
 
 #: Connections that wait to be accepted; the kernel has a limit of its own.
 _BACKLOG = 1024
-#: Shared memory that nobody used for so long goes back to the system.
+#: How often shared memory that nobody used goes back to the system, and records that are too
+#: old are dropped.
 _TRIM_SECONDS = 10.0
 
 
@@ -65,18 +70,24 @@ class Rooms(NamedTuple):
     directory: Directory
     fleet: Fleet
     analysis: Analysis
+    records: Records
+    inquiries: Inquiries
 
 
 @contextlib.asynccontextmanager
-async def open_rooms(settings: Settings, *, name: str) -> AsyncIterator[Rooms]:
+async def open_rooms(
+    settings: Settings, *, name: str, siblings: Path | None = None
+) -> AsyncIterator[Rooms]:
     """Opens storage, registry and fleet; what is alive is connected soon after.
 
     Args:
         name: what this process calls itself towards the minions.
+        siblings: a folder for the sockets of the processes that share its ports, if there are
+            several.
     """
     engine = open_engine(settings.registry_url)
     catalog = Catalog(engine, ArtifactStore(settings.home / "artifacts"))
-    parcels = Parcels()
+    parcels, records = Parcels(), Records()
     fleet = Fleet(name, parcels)
     try:
         async with _results(settings) as results:
@@ -87,18 +98,25 @@ async def open_rooms(settings: Settings, *, name: str) -> AsyncIterator[Rooms]:
                 poll_interval_seconds=settings.poll_interval,
             )
             await directory.refresh()
-            async with _running(directory.follow()), _running(_trim(parcels)):
-                yield Rooms(catalog, directory, fleet, Analysis(fleet, directory, results))
+            inquiries = Inquiries(records, siblings)
+            async with (
+                _running(directory.follow()),
+                _running(_trim(parcels, records)),
+                inquiries.open_to_siblings(),
+            ):
+                analysis = Analysis(fleet, directory, results)
+                yield Rooms(catalog, directory, fleet, analysis, records, inquiries)
     finally:
         fleet.stop()
         parcels.close()
         engine.dispose()
 
 
-async def _trim(parcels: Parcels) -> None:
+async def _trim(parcels: Parcels, records: Records) -> None:
     while True:
         await asyncio.sleep(_TRIM_SECONDS)
         parcels.trim()
+        records.trim(time.monotonic())
 
 
 @contextlib.asynccontextmanager
@@ -134,6 +152,7 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
     app[LIMITS] = _limits(settings)
     app[TIMEOUTS] = _timeouts(settings)
     app[CALLERS] = Callers(settings.weights)
+    app[RECORDS] = rooms.records
     native.add_routes(app)
     openapi.add_routes(app)
     return app
@@ -143,6 +162,7 @@ def create_admin_app(settings: Settings, rooms: Rooms) -> web.Application:
     """The API that operators use."""
     app = web.Application(middlewares=[problems, programs_only(settings.admin_host)])
     _introduce(app, rooms)
+    app[admin.INQUIRIES] = rooms.inquiries
     admin.add_routes(app)
     return app
 
@@ -166,6 +186,7 @@ async def serve_public(settings: Settings, rooms: Rooms) -> AsyncIterator[int]:
             body_idle=settings.body_idle_timeout,
             lingering=settings.lingering_time,
         ),
+        rooms.records,
         server,
     )
     try:

@@ -17,7 +17,8 @@ DemitasseError
 │   │   ├── UnknownModel             unknown-model
 │   │   ├── UnknownVersion           unknown-version
 │   │   ├── UnknownAlias             unknown-alias
-│   │   └── VersionNotServed         version-not-served
+│   │   ├── VersionNotServed         version-not-served
+│   │   └── UnknownRequest           unknown-request
 │   ├── MethodNotAllowed             method-not-allowed
 │   ├── BodyTimeout                  body-timeout
 │   ├── Conflict                     conflict
@@ -63,6 +64,8 @@ class DemitasseError(Exception):
     code: str = "error"
     title: ClassVar[str] = "Something went wrong."
     retryable: ClassVar[bool] = False
+    reckoning: object = None
+    """What a refusal was decided from, a named tuple: for its record, not for the caller."""
 
     def __init_subclass__(cls) -> None:
         if cls.__doc__:
@@ -190,6 +193,12 @@ class VersionNotServed(NotFound):
     """This version is published, but not served."""
 
     code = "version-not-served"
+
+
+class UnknownRequest(NotFound):
+    """No request of this id was seen lately."""
+
+    code = "unknown-request"
 
 
 class MethodNotAllowed(CallerError):

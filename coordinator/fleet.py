@@ -53,6 +53,19 @@ class Place(NamedTuple):
     epoch: int
 
 
+class Reckoning(NamedTuple):
+    """What a refusal was decided from, for whoever explains it."""
+
+    replica: str
+    occupied: int
+    """Examples there, or on their way there, as far as this coordinator could know."""
+    max_batch_size: int
+    told_seconds: float
+    """Until the place of which whoever was refused last was told."""
+    status: Status
+    """What the replica had pushed last."""
+
+
 class Prediction(msgspec.Struct, frozen=True):
     """A Result, with the answer unpacked, where it comes from and what the road took."""
 
@@ -118,9 +131,13 @@ class Replica:
         status, occupied = self.status, self.occupied
         if status is None or not occupied:
             return 0.0
-        running = status.workers * (self.tuning.max_batch_size if self.tuning is not None else 1)
+        running = status.workers * self._max_batch_size
         ahead = max(occupied - running, 0)
         return status.seconds_alone + ahead * status.seconds_per_example
+
+    @property
+    def _max_batch_size(self) -> int:
+        return self.tuning.max_batch_size if self.tuning is not None else 1
 
     def seconds_until_room(self) -> float:
         """Until there is a place that nobody was told of."""
@@ -145,6 +162,14 @@ class Replica:
         """How often a place becomes free for this coordinator; the others get as many."""
         status = self.status
         return 0.0 if status is None else status.seconds_per_example * max(status.coordinators, 1)
+
+    def reckoning(self) -> Reckoning | None:
+        """What is known of it; None where there is no link."""
+        status = self.status
+        if status is None:
+            return None
+        told = self._returns.told_for(time.monotonic())
+        return Reckoning(self.place.id, self.occupied, self._max_batch_size, told, status)
 
     def link(self) -> Link:
         if self._link is None:
@@ -414,12 +439,15 @@ def _queue_full(replica: Replica) -> QueueFull:
     status = replica.status
     if status is not None and status.promise is not None:
         numbers["promise_seconds"] = status.promise.seconds
-    return QueueFull(
+    reckoning = replica.reckoning()  # before one more is told of a place
+    error = QueueFull(
         f"{place.model} {place.version} has {occupied} examples queued or running, "
         f"its limit is {limit}",
         retry_after=replica.send_away(),
         members=numbers,
     )
+    error.reckoning = reckoning
+    return error
 
 
 def _refuse_if_too_late(replica: Replica, deadline: float) -> None:
@@ -428,12 +456,14 @@ def _refuse_if_too_late(replica: Replica, deadline: float) -> None:
     if expected <= left:
         return
     place = replica.place
-    raise DeadlineUnmeetable(
+    error = DeadlineUnmeetable(
         f"{place.model} {place.version} is expected to answer in {expected:.3g} s, "
         f"the deadline is in {left:.3g} s",
         retry_after=expected - left,
         members={"expected_seconds": expected, "left_seconds": left},
     )
+    error.reckoning = replica.reckoning()
+    raise error
 
 
 def _not_serving(model: str, version: str) -> NotServing:

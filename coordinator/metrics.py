@@ -22,10 +22,20 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from coordinator.errors import Overloaded
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
+RECEIVED = Counter("demitasse_requests_received", "requests whose head has arrived", ["route"])
 REQUESTS = Counter(
-    "demitasse_requests", "requests by route, status and error code", ["route", "status", "code"]
+    "demitasse_requests",
+    "requests by route, ending, status and error code",
+    ["route", "ending", "status", "code"],
+)
+CANCELLED = Counter(
+    "demitasse_requests_cancelled",
+    "requests whose caller left before the answer, by how far they had come",
+    ["route", "stage"],
 )
 REQUEST_SECONDS = Histogram(
     "demitasse_request_seconds", "time from head to answer", ["route"], buckets=_SECONDS
@@ -53,6 +63,11 @@ CACHE_STORE_FAILURES = Counter(
 )
 
 
+#: Codes of requests that were turned away although nothing was wrong with them, beside the
+#: caller's own errors, which have statuses below 500.
+_REFUSALS = {Overloaded.code} | {each.code for each in Overloaded.__subclasses__()}
+
+
 class _Durations:
     """Of one route, since they were last carried over."""
 
@@ -63,7 +78,9 @@ class _Durations:
         self.total = 0.0
 
 
+_received: dict[str, list[int]] = {}
 _requests: Tally[tuple[str, int, str]] = Tally()
+_cancelled: Tally[tuple[str, str]] = Tally()
 _answers: Tally[tuple[str, str, str]] = Tally()
 _pending: Tally[tuple[str, str]] = Tally()
 _shared: Tally[tuple[str, str]] = Tally()
@@ -71,6 +88,27 @@ _cache_lookups: Tally[tuple[str, str, str]] = Tally()
 _durations: dict[str, _Durations] = {}
 _cache_bytes = 0
 _evicted = 0
+
+
+def received(route: str) -> list[int]:
+    """How many requests of a route have arrived, as the one item of a list: who has it adds to
+    it when a head is there. Each then ends in `count_request` or `count_cancelled`."""
+    return _received.setdefault(route, [0])
+
+
+def count_cancelled(route: str, stage: str) -> None:
+    """One request's caller left before the answer: while it was `reading`, or `waiting`."""
+    _cancelled[route, stage] += 1
+
+
+def ending_of(status: int, code: str) -> str:
+    """How a request ended: `answered`, `refused` (it was turned away, or could not be done as
+    it stood), `failed` (it was taken on in vain), or `cancelled`: nothing was answered."""
+    if not status:
+        return "cancelled"
+    if status < 400:
+        return "answered"
+    return "refused" if status < 500 or code in _REFUSALS else "failed"
 
 
 def count_request(route: str, status: int, code: str, seconds: float) -> None:
@@ -117,8 +155,13 @@ def count_store_failure() -> None:
 
 def flush() -> None:
     """Carries over what was counted. Called on the event loop, now and then and before a look."""
+    for route, arrived in _received.items():
+        RECEIVED.labels(route).inc(arrived[0])
+        arrived[0] = 0
     for (route, status, code), count in _requests.items():
-        REQUESTS.labels(route, str(status), code).inc(count)
+        REQUESTS.labels(route, ending_of(status, code), str(status), code).inc(count)
+    for cancelled, count in _cancelled.items():
+        CANCELLED.labels(*cancelled).inc(count)
     for labels, count in _answers.items():
         ANSWERS.labels(*labels).inc(count)
     for route, durations in _durations.items():
@@ -138,6 +181,7 @@ def flush() -> None:
     CACHE_EVICTIONS.inc(_evicted)
     _evicted = 0
     _requests.clear()
+    _cancelled.clear()
     _answers.clear()
     _pending.clear()
     _shared.clear()

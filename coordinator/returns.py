@@ -39,6 +39,10 @@ class Returns:
         """Whether anybody was told of a moment that may still come."""
         return self._away > 0
 
+    def told_for(self, now: float) -> float:
+        """For so many seconds, places are told of already."""
+        return max(self._last - now, 0.0)
+
     def next(self, now: float, *, missing: int, seconds_each: float) -> float:
         """In how many seconds the next place is free that nobody was told of.
 

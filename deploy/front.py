@@ -16,8 +16,17 @@ class Front:
     """A coordinator, started again whenever it ends."""
 
     def __init__(
-        self, *, log: Path, environment: Mapping[str, str], changed: Callable[[], None]
+        self,
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        siblings: Path | None,
+        changed: Callable[[], None],
     ) -> None:
+        """
+        Args:
+            siblings: a folder for the sockets of those that share its ports, if there are any.
+        """
         self.state = "starting"
         self.detail = ""
         self._changed = changed
@@ -27,6 +36,7 @@ class Front:
             lambda starts: [
                 *(sys.executable, "-P", "-m", "coordinator"),
                 *("--parent-pid", str(os.getpid())),
+                *(("--siblings", str(siblings)) if siblings is not None else ()),
             ],
             log=log,
             environment=environment,

@@ -302,6 +302,7 @@ class LocalDeployment:
             Front(
                 log=self.log_path(f"coordinator-{number}"),
                 environment=environment,
+                siblings=self._sockets if self.settings.processes > 1 else None,
                 changed=self.changed,
             )
             for number in range(self.settings.processes)

@@ -16,11 +16,13 @@ from coordinator import errors
 from coordinator.metrics import (
     count_answer,
     count_cache_lookup,
+    count_cancelled,
     count_pending,
     count_request,
     count_shared,
     exposition,
     flush,
+    received,
 )
 from minion.host.lane import Lane
 from minion.host.metrics import host_metrics
@@ -56,6 +58,8 @@ def exposed(scrape: bytes) -> Iterator[Exposed]:
 
 
 def of_the_coordinator() -> set[Exposed]:
+    received("/x")[0] += 1
+    count_cancelled("/x", "reading")
     count_request("/x", 200, "ok", 0.1)
     count_answer("model", "1.0.0", "ok")
     count_pending("model", "1.0.0")

@@ -34,10 +34,10 @@ ALLOWED = {
 
 #: Inside the coordinator: the later may know the earlier.
 COORDINATOR_ORDER = [
-    {"errors", "metrics", "config", "parcels", "returns"},
+    {"errors", "metrics", "config", "parcels", "records", "returns"},
     {"router", "link", "fleet", "directory", "cache", "digests", "flights", "seats", "together"},
     {"merge", "results", "shared_results"},
-    {"decoder", "photos", "examples", "analysis"},
+    {"decoder", "photos", "examples", "explanations", "analysis", "inquiries"},
     {"http"},
     {"app"},
     {"__main__"},

@@ -43,6 +43,7 @@ from wire.heads import (
     unpack_list,
     unpack_map,
 )
+from wire.reasons import Reason
 from wire.tensor import Buffer, Tensor, byte_size, made
 
 TENSOR_ALIGNMENT = 8
@@ -52,8 +53,10 @@ _PADDING = bytes(TENSOR_ALIGNMENT)
 _ASKED = struct.Struct("<dqQfB3x")
 _FOREVER = float("inf")
 _IN_BODY = -1
-#: Result: batch size, length of the answer, seconds in the queue and in `predict`.
-_RESULT = struct.Struct("<IIdd")
+#: Result: batch size, length of the answer, seconds in the queue and in `predict`, and why
+#: the batch left.
+_RESULT = struct.Struct("<IIddB")
+_REASONS = len(Reason)
 #: Longer ones have parameters, which are worth remembering for nobody.
 _REMEMBERED_BYTES = 256
 #: Of parameters. What is unpacked here is packed again in other messages, one level
@@ -196,11 +199,13 @@ class Result(NamedTuple):
     batch_size: int
     queue_seconds: float
     predict_seconds: float
+    left: int
+    """Why the batch left the queue when it did: a `Reason`."""
 
     def encode(self) -> List[Buffer]:
         packed, tensors = self.answer
         numbers = _RESULT.pack(
-            self.batch_size, len(packed), self.queue_seconds, self.predict_seconds
+            self.batch_size, len(packed), self.queue_seconds, self.predict_seconds, self.left
         )
         if not tensors:
             return encode_frame(Kind.RESULT, self.id, numbers + packed)
@@ -213,18 +218,20 @@ class Result(NamedTuple):
         head = frame.head
         if len(head) < _RESULT.size:
             raise WireError("the head is shorter than its numbers")
-        batch_size, length, queue, predict = _RESULT.unpack_from(head)
+        batch_size, length, queue, predict, left = _RESULT.unpack_from(head)
         end = _RESULT.size + length
         if end > len(head):
             raise WireError("the head is shorter than its answer")
         if not (0 <= queue < _FOREVER and 0 <= predict < _FOREVER):
             raise WireError("queue or predict is not a number of seconds")
+        if left >= _REASONS:
+            raise WireError("the batch left for no known reason")
         tensors: List[Tensor] = []
         if end < len(head) or len(frame.body):  # most have none
             declared = unpack_list(head[end:]) if end < len(head) else []
             tensors = _cut(frame.body, _layout(map(pair, declared)))
         answer = made(Answer, (bytes(head[_RESULT.size : end]), tensors))
-        return made(cls, (frame.id, answer, batch_size, queue, predict))
+        return made(cls, (frame.id, answer, batch_size, queue, predict, left))
 
 
 class Failure(NamedTuple):
@@ -296,8 +303,12 @@ class Promise(NamedTuple):
 
     seconds: float
     """Within which who is let in is answered."""
+    workers: int
+    """How many batches ran side by side when the limit was set."""
     batch_size: int
     """Of a full batch."""
+    alone_seconds: float
+    """What a batch of one took then; 0 before anything was measured."""
     batch_seconds: float
     """Which that takes, with all workers busy; 0 before anything was measured."""
     deviation: float
@@ -357,7 +368,9 @@ class Status(NamedTuple):
 def _promise(head: Mapping[str, Any]) -> Promise:
     return Promise(
         seconds(head, "seconds"),
+        count(head, "workers"),
         count(head, "batch_size"),
+        seconds(head, "alone_seconds"),
         seconds(head, "batch_seconds"),
         seconds(head, "deviation"),
         seconds(head, "uncertainty"),

@@ -26,11 +26,13 @@ from coordinator.errors import (
 from coordinator.http import payloads
 from coordinator.http.body import read_body
 from coordinator.http.native import DIRECTORY, FLEET, livez, metrics
+from coordinator.inquiries import Inquiries
 from model_registry import errors as registry_errors
 from model_registry.catalog import Catalog
 from model_registry.settings import SettingsChange
 
 CATALOG = web.AppKey("catalog", Catalog)
+INQUIRIES = web.AppKey("inquiries", Inquiries)
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 _MAX_BODY_BYTES = 64 * 1024
@@ -61,6 +63,7 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/livez", livez, expect_handler=continue_later)
     router.add_get("/metrics", metrics, expect_handler=continue_later)
     router.add_get("/fleet", show_fleet, expect_handler=continue_later)
+    router.add_get("/requests/{id:.+}", explain, expect_handler=continue_later)
     router.add_get("/models/{name}/history", show_history, expect_handler=continue_later)
     router.add_patch("/models/{name}/settings", tune, expect_handler=continue_later)
     router.add_put("/models/{name}/aliases/{alias}", set_alias, expect_handler=continue_later)
@@ -140,6 +143,13 @@ async def show_fleet(request: web.Request) -> web.Response:
         for replica in request.app[FLEET].all()
     ]
     return payloads.write_answer(request, {"replicas": replicas})
+
+
+async def explain(request: web.Request) -> web.Response:
+    """What became of a request: all records of its id on this machine, the oldest first."""
+    id = request.match_info["id"]
+    found = await request.app[INQUIRIES].find(id)
+    return payloads.write_answer(request, {"request_id": id, "records": found})
 
 
 async def _read(request: web.Request, kind: type[Body]) -> Body:

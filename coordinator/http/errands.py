@@ -36,6 +36,8 @@ class Errand(Protocol):
 
     version: Version
     """Which is asked."""
+    decode_seconds: float
+    """How long the pixels were waited for; 0 where none were needed."""
 
     def memory(self, size_bytes: int) -> memoryview:
         """Where a body may be received that is still to come; takes the places it will need.
@@ -76,7 +78,7 @@ def errand(
 
 async def _of_photo(
     analysis: Analysis, version: Version, seats: Seats, body: Buffer, deadline: float
-) -> Outcome:
+) -> tuple[Outcome, float]:
     return await analysis.infer_photo(seats, version, body, deadline)
 
 
@@ -87,13 +89,15 @@ async def _of_example(
     seats: Seats,
     body: Buffer,
     deadline: float,
-) -> Outcome:
+) -> tuple[Outcome, float]:
     example = payloads.parse_example(body, media_type, version.manifest.inputs)
-    return await analysis.infer(seats, version, example, deadline)
+    return await analysis.infer(seats, version, example, deadline), 0.0
 
 
 class Direct:
     """An example of a model's own inputs, sent and answered by calls alone."""
+
+    decode_seconds = 0.0
 
     __slots__ = ("_media_type", "_settle", "_ticket", "version")
 
@@ -141,13 +145,15 @@ class Awaited:
         version: Version,
         admit: Callable[[], AbstractContextManager[Seats]],
         first: str,
-        work: Callable[[Seats, Buffer, float], Coroutine[Any, Any, Outcome]],
+        work: Callable[[Seats, Buffer, float], Coroutine[Any, Any, tuple[Outcome, float]]],
     ) -> None:
         """
         Args:
             first: the place whose host is the first to see the body.
+            work: gives the outcome, and how long the pixels were waited for.
         """
         self.version = version
+        self.decode_seconds = 0.0
         self._admit = admit
         self._first = first
         self._work = work
@@ -163,7 +169,8 @@ class Awaited:
         self._task.add_done_callback(partial(_told, settle))
 
     async def _outcome(self, body: Buffer, deadline: float) -> Outcome:
-        return await self._work(self._seated(), body, deadline)
+        outcome, self.decode_seconds = await self._work(self._seated(), body, deadline)
+        return outcome
 
     def _seated(self) -> Seats:
         if self._seats is None:

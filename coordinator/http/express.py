@@ -22,6 +22,7 @@ from typing import NamedTuple, cast
 
 from coordinator.analysis import Analysis
 from coordinator.errors import BodyTimeout, DemitasseError, Internal
+from coordinator.explanations import CANCELLED, part_of
 from coordinator.fleet import Prediction
 from coordinator.http import payloads, plain, replies
 from coordinator.http.body import PayloadLimits
@@ -30,7 +31,8 @@ from coordinator.http.head import Callers, Timeouts, header_timeout
 from coordinator.http.plain import PlainHead, PlainHeads
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME, Reply
 from coordinator.merge import Outcome, model_entry
-from coordinator.metrics import count_request, flush
+from coordinator.metrics import count_cancelled, count_request, flush, received
+from coordinator.records import Part, Record, Records
 from coordinator.router import ModelRef, resolve
 from model_registry.snapshot import Snapshot, Version
 
@@ -45,8 +47,11 @@ _AHEAD_BYTES = 64 * 1024
 #: How often connections are looked at that wait for their caller, at the least.
 _LOOK_SECONDS = 0.5
 
-_ROUTE = "/models/{name}/infer"
-_ROUTE_OF_VERSION = "/models/{name}/versions/{version}/infer"
+#: Routes, and how many requests they have received.
+_BARE, _VERSIONED = (
+    (route, received(route))
+    for route in ("/models/{name}/infer", "/models/{name}/versions/{version}/infer")
+)
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
@@ -76,11 +81,13 @@ class Express:
         timeouts: Timeouts,
         callers: Callers,
         patience: Patience,
+        records: Records,
         aiohttp: Callable[[], asyncio.Protocol],
     ) -> None:
         """
         Args:
             snapshot: the models as last seen.
+            records: told of every request that ends here.
             aiohttp: makes the protocol that a connection is handed over to.
         """
         self.analysis = analysis
@@ -88,6 +95,7 @@ class Express:
         self.timeouts = timeouts
         self.callers = callers
         self.patience = patience
+        self.records = records
         self.aiohttp = aiohttp
         self.heads = PlainHeads()
         self.scratch = memoryview(bytearray(_READ_BYTES))
@@ -168,6 +176,7 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_address",
         "_ahead",
+        "_asked",
         "_body",
         "_deadline",
         "_errand",
@@ -179,6 +188,7 @@ class Connection(asyncio.BufferedProtocol):
         "_last",
         "_paused",
         "_read",
+        "_route",
         "_started",
         "_stuck",
         "_swallow",
@@ -279,6 +289,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._express.left(self)
         self._transport = None
+        if self._head is not None:
+            self._left()
         self._free()
 
     def pause_writing(self) -> None:
@@ -301,6 +313,7 @@ class Connection(asyncio.BufferedProtocol):
             self._filled += nbytes
             if self._filled == len(body):
                 too_slow = self._too_slow(self._heard)
+                self._asked = self._heard
                 self._give_up(too_slow) if too_slow else self._ask(body)
             return
         swallowed = min(nbytes, self._swallow) if self._swallow else 0
@@ -341,7 +354,10 @@ class Connection(asyncio.BufferedProtocol):
             return False
         self._head = head
         self._started = time.monotonic()
+        self._asked = 0.0
         self._id = replies.request_id(head.request_id)
+        self._route, received = _BARE if head.ref.selector is None else _VERSIONED
+        received[0] += 1
         arrived = ahead[end : end + head.length]
         self._filled = len(arrived)
         self._ahead = ahead[end + self._filled :]
@@ -353,6 +369,7 @@ class Connection(asyncio.BufferedProtocol):
             self._blunder()
         else:
             if self._filled == head.length:
+                self._asked = self._started
                 self._ask(arrived)
             else:
                 self._await_body(arrived, head.length)
@@ -389,12 +406,16 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(outcome, DemitasseError):
             self._refuse(outcome)
             return
+        errand = self._errand
+        assert errand is not None
+        version = errand.version
         try:
             reply = self._reply_to(outcome)
+            part = part_of(version.model, version.version, outcome, errand.decode_seconds)
         except Exception:
             self._blunder()
         else:
-            self._reply(reply, "ok")
+            self._reply(reply, "ok", part)
 
     def _reply_to(self, outcome: Outcome) -> Reply:
         assert self._head is not None
@@ -409,18 +430,28 @@ class Connection(asyncio.BufferedProtocol):
         return replies.answer(document, self._head.accept, tensors=tensors)
 
     def _refuse(self, error: DemitasseError, *, last: bool = False) -> None:
-        self._reply(replies.refusal(error, self._id), error.code, last=last)
+        reply = replies.refusal(error, self._id)
+        self._reply(reply, error.code, last=last, reckoning=error.reckoning)
 
     def _blunder(self) -> None:
         """A fault of ours: logged in full, and shown to nobody."""
         _log.exception("request %s: POST infer failed", self._id)
         self._refuse(Internal())
 
-    def _reply(self, reply: Reply, code: str, *, last: bool = False) -> None:
+    def _reply(
+        self,
+        reply: Reply,
+        code: str,
+        part: Part | None = None,
+        *,
+        last: bool = False,
+        reckoning: object = None,
+    ) -> None:
         """Answers the request in progress, and is ready for the next one.
 
         Args:
             last: hang up afterwards.
+            part, reckoning: for its record, how an answer came about, or why there is none.
         """
         head = self._head
         assert head is not None
@@ -428,8 +459,15 @@ class Connection(asyncio.BufferedProtocol):
         self._last = last or self._express.draining or self._swallow > _SWALLOW_BYTES
         self._write(reply)
         now = time.monotonic()
-        route = _ROUTE if head.ref.selector is None else _ROUTE_OF_VERSION
-        count_request(route, reply.status, code, now - self._started)
+        count_request(self._route, reply.status, code, now - self._started)
+        if part is not None:
+            record = Record(
+                self._id, self._route, head.ref.name, 200, code,
+                self._started, self._asked, now, part,
+            )  # fmt: skip
+            self._express.records.add_plain(record)
+        else:
+            self._record(reply.status, code, now, reply.body, reckoning)
         self._free()
         self._head = None
         self._heard = now
@@ -439,6 +477,23 @@ class Connection(asyncio.BufferedProtocol):
                 self.close()
         elif self._ahead:
             asyncio.get_running_loop().call_soon(self._advance)
+
+    def _left(self) -> None:
+        """The caller did, before the answer."""
+        count_cancelled(self._route, "waiting" if self._asked else "reading")
+        self._record(0, CANCELLED, time.monotonic())
+        self._head = None
+
+    def _record(
+        self, status: int, code: str, now: float, problem: bytes = b"", reckoning: object = None
+    ) -> None:
+        """Of a request without an answer."""
+        assert self._head is not None
+        record = Record(
+            self._id, self._route, self._head.ref.name, status, code,
+            self._started, self._asked, now, problem=problem, reckoning=reckoning,
+        )  # fmt: skip
+        self._express.records.add(record, len(problem))
 
     def _write(self, reply: Reply) -> None:
         assert self._transport is not None

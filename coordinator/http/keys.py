@@ -11,6 +11,7 @@ from aiohttp import web
 
 from coordinator.http.body import PayloadLimits
 from coordinator.http.head import Callers, Timeouts
+from coordinator.records import Part, Photo, Records
 
 #: Set by the middleware before any handler runs.
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
@@ -24,5 +25,14 @@ TIMEOUTS: web.AppKey[Timeouts] = web.AppKey("timeouts", Timeouts)
 #: Whom requests are for; set by `app.py` from the configuration.
 CALLERS: web.AppKey[Callers] = web.AppKey("callers", Callers)
 
-#: Set by the middleware on a request that was refused: the error's code, for whoever counts.
-ERROR_CODE: web.RequestKey[str] = web.RequestKey("error_code", str)
+#: Told of every request that ends; set by `app.py`.
+RECORDS: web.AppKey[Records] = web.AppKey("records", Records)
+
+#: Set by the middleware on a request that was refused: the error's code, and what it was decided
+#: from, for whoever counts and records.
+REFUSED: web.RequestKey[tuple[str, object]] = web.RequestKey("refused", tuple)
+
+#: Set by handlers, for its record: when all of a request was there, on the monotonic clock,
+ASKED: web.RequestKey[float] = web.RequestKey("asked", float)
+#: and how its answer came about: one model's part, or photos.
+CAME: web.RequestKey[Part | list[Photo]] = web.RequestKey("came")

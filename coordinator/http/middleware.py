@@ -7,6 +7,7 @@ of ours, logged in full and shown to nobody.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
@@ -15,11 +16,13 @@ from aiohttp.typedefs import Handler
 
 from coordinator import errors
 from coordinator.errors import DemitasseError
+from coordinator.explanations import CANCELLED
 from coordinator.http import replies
 from coordinator.http.answers import respond
-from coordinator.http.keys import ERROR_CODE, REQUEST_ID
+from coordinator.http.keys import ASKED, CAME, RECORDS, REFUSED, REQUEST_ID
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
-from coordinator.metrics import count_request
+from coordinator.metrics import count_cancelled, count_request, received
+from coordinator.records import PART_BYTES, Part, Record
 
 _log = logging.getLogger(__name__)
 
@@ -60,14 +63,53 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 @web.middleware
 async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Counts every request by route, status and code; stands around `problems`."""
+    """Counts every request by route, status and code, and has it recorded; stands around
+    `problems`."""
     started = time.monotonic()
-    response = await handler(request)
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "unknown"
-    code = request.get(ERROR_CODE, "ok")
+    received(route)[0] += 1
+    try:
+        response = await handler(request)
+    except asyncio.CancelledError:  # its caller left, or we were told to hang up
+        count_cancelled(route, "waiting" if ASKED in request else "reading")
+        _record(request, route, 0, CANCELLED, started)
+        raise
+    code = request[REFUSED][0] if REFUSED in request else "ok"
     count_request(route, response.status, code, time.monotonic() - started)
+    if CAME in request or REFUSED in request:  # else it was only looked at something
+        _record(request, route, response.status, code, started, response)
     return response
+
+
+def _record(
+    request: web.Request,
+    route: str,
+    status: int,
+    code: str,
+    started: float,
+    response: web.StreamResponse | None = None,
+) -> None:
+    came = request.get(CAME)
+    part = came if isinstance(came, Part) else None
+    photos = came if isinstance(came, list) else ()
+    body = response.body if isinstance(response, web.Response) and REFUSED in request else b""
+    record = Record(
+        request.get(REQUEST_ID, ""),
+        route,
+        request.match_info.get("name", ""),
+        status,
+        code,
+        started,
+        request.get(ASKED, 0.0),
+        time.monotonic(),
+        part,
+        photos,
+        body if isinstance(body, bytes) else b"",
+        request[REFUSED][1] if REFUSED in request else None,
+    )
+    parts = sum(len(photo.parts) for photo in photos)
+    request.app[RECORDS].add(record, len(record.problem) + PART_BYTES * parts)
 
 
 def _check_expectation(request: web.Request) -> None:
@@ -76,7 +118,7 @@ def _check_expectation(request: web.Request) -> None:
 
 
 def _refusal(request: web.Request, error: DemitasseError, request_id: str) -> web.StreamResponse:
-    request[ERROR_CODE] = error.code
+    request[REFUSED] = error.code, error.reckoning
     response = respond(replies.refusal(error, request_id))
     if not request.content.is_eof():
         # Part of the body is still on its way: the next request on this

@@ -18,9 +18,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from coordinator.analysis import Analysis
 from coordinator.directory import Directory
 from coordinator.errors import BodyTimeout, NotServing
+from coordinator.explanations import part_of
 from coordinator.fleet import Fleet, Replica
 from coordinator.http import payloads
-from coordinator.http.keys import CALLERS, LIMITS, REQUEST_ID, TIMEOUTS
+from coordinator.http.keys import ASKED, CALLERS, CAME, LIMITS, REQUEST_ID, TIMEOUTS
 from coordinator.merge import Outcome, model_entry
 from coordinator.metrics import exposition, flush
 from coordinator.router import ModelRef, resolve
@@ -54,6 +55,7 @@ async def analyze(request: web.Request) -> web.Response:
     with analysis.admit(
         wanted.models, wanted.timeout, flow, require=wanted.require, optional=wanted.optional
     ) as admission:
+        request[CAME] = admission.photos
         reading = payloads.read_photos(request, request.app[LIMITS])
         photos = await _in_time(request, reading, admission.asked.deadline)
         answer = await analysis.run(admission, photos)
@@ -65,7 +67,9 @@ async def infer(request: web.Request) -> web.Response:
     version = _version(request)
     deadline = started + payloads.only_timeout(request, request.app[TIMEOUTS])
     ask = _of_a_photo if _sends_photo(request, version) else _of_its_inputs
-    outcome = await ask(request, version, deadline, request.app[CALLERS].of(request))
+    flow = request.app[CALLERS].of(request)
+    outcome, decode_seconds = await ask(request, version, deadline, flow)
+    request[CAME] = part_of(version.model, version.version, outcome, decode_seconds)
     entry = model_entry(version.version, outcome)
     return payloads.write_answer(
         request, {"request_id": request[REQUEST_ID], "model": version.model, **entry}
@@ -82,21 +86,24 @@ def _sends_photo(request: web.Request, version: Version) -> bool:
 
 async def _of_its_inputs(
     request: web.Request, version: Version, deadline: float, flow: Flow
-) -> Outcome:
-    """The model's answer to its own inputs."""
+) -> tuple[Outcome, float]:
+    """The model's answer to its own inputs; no pixels are waited for."""
     analysis, manifest = request.app[ANALYSIS], version.manifest
     with analysis.admit_example(version, flow, deadline) as seats:
         reading = payloads.read_inputs(
             request, manifest.inputs, request.app[LIMITS], photos_too=manifest.takes_photo
         )
         example = await _in_time(request, reading, deadline)
-        return await analysis.infer(seats, version, example, deadline)
+        return await analysis.infer(seats, version, example, deadline), 0.0
 
 
 async def _of_a_photo(
     request: web.Request, version: Version, deadline: float, flow: Flow
-) -> Outcome:
-    """The model's answer to a photo; the image tier's place, too, is taken before the body."""
+) -> tuple[Outcome, float]:
+    """The model's answer to a photo, and how long its pixels were waited for.
+
+    The image tier's place, too, is taken before the body.
+    """
     analysis = request.app[ANALYSIS]
     with analysis.admit_photo(version, flow, deadline) as seats:
         reading = payloads.read_photo(request, request.app[LIMITS])
@@ -107,12 +114,15 @@ async def _of_a_photo(
 async def _in_time(request: web.Request, reading: Awaitable[T], deadline: float) -> T:
     """What was read. Places are not held for a body that comes too late to be answered."""
     if request.content.is_eof():  # a small body came with its head
-        return await reading
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await reading
-    except TimeoutError:
-        raise BodyTimeout("the body took longer to arrive than the request may take") from None
+        read = await reading
+    else:
+        try:
+            async with asyncio.timeout_at(deadline):
+                read = await reading
+        except TimeoutError:
+            raise BodyTimeout("the body took longer to arrive than the request may take") from None
+    request[ASKED] = time.monotonic()
+    return read
 
 
 async def list_models(request: web.Request) -> web.Response:

@@ -169,7 +169,9 @@ ADMISSION = {
             _object(
                 {
                     "seconds": SECONDS,
+                    "workers": INTEGER,
                     "batch_size": INTEGER,
+                    "alone_seconds": SECONDS,
                     "batch_seconds": SECONDS,
                     "deviation": NUMBER,
                     "uncertainty": NUMBER,

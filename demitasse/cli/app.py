@@ -10,6 +10,7 @@ from demitasse import __version__
 from demitasse.cli import (
     analyze,
     environments,
+    explain,
     logs,
     models,
     operate,
@@ -59,3 +60,4 @@ app.command(rich_help_panel=_MODELS)(operate.alias)
 app.command(rich_help_panel=_MODELS)(operate.serve)
 app.command(rich_help_panel=_MODELS)(operate.retire)
 app.command(rich_help_panel=_USE)(analyze.analyze)
+app.command(rich_help_panel=_USE)(explain.explain)

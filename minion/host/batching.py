@@ -23,6 +23,7 @@ from minion.host.deadlines import Deadlines
 from minion.host.discipline import AGEING_SECONDS, classes
 from minion.host.waiting import KEPT, Entry, Key, Line, is_stale
 from wire.flows import CLASSES, Flow
+from wire.reasons import Reason
 
 #: Past so many shapes at once none is held open for company: all the others would wait for it.
 MAX_HELD = 8
@@ -91,12 +92,17 @@ class Batch(NamedTuple, Generic[E]):
 
     members: list[E]
     late: list[E]
+    reason: Reason = Reason.FULL
+    """Why now."""
 
 
 class Wait(NamedTuple):
     """Nothing yet; ask again at `until`."""
 
     until: float
+
+
+_Formed = tuple[list[Entry[E]], Reason]
 
 
 class BatchQueue(Generic[E]):
@@ -111,7 +117,7 @@ class BatchQueue(Generic[E]):
         self._fronts: list[Key[E]] = []  # whoever is first in a line, and others
         self._rising: list[deque[Entry[E]]] = [deque() for _ in CLASSES]  # by rank
         self._deadlines: Deadlines[E] = Deadlines(self._entries)
-        self._formed: deque[list[Entry[E]]] = deque()  # batches that nobody joins any more
+        self._formed: deque[_Formed[E]] = deque()  # batches that nobody joins any more
         self._numbers = count()
 
     def __len__(self) -> int:
@@ -139,7 +145,7 @@ class BatchQueue(Generic[E]):
     def put_back(self, members: list[E]) -> None:
         """A batch that did not run to its end. It goes first, and nobody joins it."""
         formed = [self._entry(example, -math.inf) for example in members]
-        self._keep_formed(formed)
+        self._keep_formed(formed, Reason.AGAIN)
 
     def discard(self, example: E) -> bool:
         """Takes out an example that nobody waits for; False if it is not here."""
@@ -174,19 +180,21 @@ class BatchQueue(Generic[E]):
         self._raise(now)
         formed = self._next_formed()
         if formed is not None:
-            return Batch(self._released(formed), late)
+            members, reason = formed
+            return Batch(self._released(members), late, reason)
         found = self._due(idle_workers, len(free_in), now)
-        if not isinstance(found, Line):
+        if found is None or isinstance(found, Wait):
             return Batch([], late) if late else found
+        line, reason = found
         share = self._economy.share(
-            found.count, self._limit(found), idle_workers=idle_workers, free_in=free_in
+            line.count, self._limit(line), idle_workers=idle_workers, free_in=free_in
         )
         busy = len(free_in)
-        members = self._form(found, share, now, busy)
+        members = self._form(line, share, now, busy)
         for _ in range(idle_workers - 1):
-            if found.count:
-                self._keep_formed(self._form(found, share, now, busy))
-        return Batch(self._released(members), late)
+            if line.count:
+                self._keep_formed(self._form(line, share, now, busy), reason)
+        return Batch(self._released(members), late, reason)
 
     def take_ahead(
         self, now: float, *, takers: int, busy_workers: int, begins_in: float = 0.0
@@ -203,7 +211,7 @@ class BatchQueue(Generic[E]):
         members = self._ahead(now + begins_in, takers, busy_workers)
         if members is None and not late:
             return None
-        return Batch(self._released(members or []), late)
+        return Batch(self._released(members or []), late, Reason.AHEAD)
 
     def _ahead(self, begins: float, takers: int, busy_workers: int) -> list[Entry[E]] | None:
         if self._formed or not self._lines:
@@ -309,38 +317,42 @@ class BatchQueue(Generic[E]):
         assert line is not None
         return line
 
-    def _due(self, idle_workers: int, busy_workers: int, now: float) -> Line[E] | Wait | None:
-        """Of the lines that are due the one whose turn it is."""
+    def _due(
+        self, idle_workers: int, busy_workers: int, now: float
+    ) -> tuple[Line[E], Reason] | Wait | None:
+        """Of the lines that are due the one whose turn it is, and why it is due."""
         lines = self._lines.values()
         if not lines:
             return None
         if len(lines) > MAX_HELD:
-            return self._front()
+            return self._front(), Reason.SHAPES
         if len(lines) == 1:
             [line] = lines
-            moment = self._due_at(line, idle_workers, busy_workers, now)
-            return line if moment <= now else Wait(moment)
+            moment, reason = self._due_at(line, idle_workers, busy_workers, now)
+            return (line, reason) if moment <= now else Wait(moment)
         moments = [(self._due_at(line, idle_workers, busy_workers, now), line) for line in lines]
-        due = [line for moment, line in moments if moment <= now]
+        due = [(line, reason) for (moment, reason), line in moments if moment <= now]
         if not due:
-            return Wait(min(moment for moment, _ in moments))
-        return min(due, key=Line.first)
+            return Wait(min(moment for (moment, _), _ in moments))
+        return min(due, key=lambda each: each[0].first())
 
-    def _due_at(self, line: Line[E], idle_workers: int, busy_workers: int, now: float) -> float:
+    def _due_at(
+        self, line: Line[E], idle_workers: int, busy_workers: int, now: float
+    ) -> tuple[float, Reason]:
         count = line.count
         if count >= self.policy.max_batch_size:
-            return -math.inf
+            return -math.inf, Reason.FULL
         closes = line.oldest() + self.policy.max_queue_delay_seconds
         if closes <= now:
-            return closes
+            return closes, Reason.WINDOW
         worth = self._economy.worth_waiting_until(
             count, idle_workers=idle_workers, busy_workers=busy_workers, now=now
         )
-        until = min(closes, worth)
-        if until <= now:
+        until = min((closes, Reason.WINDOW), (worth, Reason.COMPANY))
+        if until[0] <= now:
             return until
         takes = self._economy.batch_seconds(count + 1, busy_workers=busy_workers)
-        return min(until, self._deadlines.earliest - takes)
+        return min(until, (self._deadlines.earliest - takes, Reason.DEADLINE))
 
     def _limit(self, line: Line[E]) -> int:
         """How many of a group one batch takes at most."""
@@ -350,24 +362,24 @@ class BatchQueue(Generic[E]):
 
     # Batches.
 
-    def _next_formed(self) -> list[Entry[E]] | None:
+    def _next_formed(self) -> _Formed[E] | None:
         while self._formed:
-            formed = self._formed.popleft()
+            formed, reason = self._formed.popleft()
             most = self.policy.max_batch_size  # which may have been higher when it was formed
             members, rest = formed[:most], formed[most:]
             if rest:
-                self._keep_formed(rest, first=True)
+                self._keep_formed(rest, reason, first=True)
             if members:  # else all of them have left since
-                return members
+                return members, reason
         return None
 
-    def _keep_formed(self, members: list[Entry[E]], *, first: bool = False) -> None:
+    def _keep_formed(self, members: list[Entry[E]], reason: Reason, *, first: bool = False) -> None:
         for entry in members:
             entry.formed = members
         if first:
-            self._formed.appendleft(members)
+            self._formed.appendleft((members, reason))
         else:
-            self._formed.append(members)
+            self._formed.append((members, reason))
 
     def _form(self, line: Line[E], size: int, begins: float, busy_workers: int) -> list[Entry[E]]:
         """The next ones of a line, no more than can be answered in time together."""

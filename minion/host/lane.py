@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ from wire.batches import BatchFailure, BatchResult, Invalid
 from wire.errors import Code, WireError
 from wire.flows import ANYBODY, Flow
 from wire.messages import Answer, Tuning
+from wire.reasons import Reason
 from wire.tensor import Tensor, made
 
 #: How often a worker may die of one example alone: once by bad luck, and once more.
@@ -47,6 +49,8 @@ class Answered(NamedTuple):
     batch_size: int
     queue_seconds: float
     predict_seconds: float
+    left: int
+    """Why the batch left the queue when it did: a `Reason`."""
 
 
 class Failed(NamedTuple):
@@ -115,6 +119,8 @@ class Lane:
         )
         self._timer: asyncio.TimerHandle | None = None
         self.savings = Savings()
+        self.departures: Counter[Reason] = Counter()
+        """Batches that left the queue, by why they did when they did."""
         self._watch: asyncio.TimerHandle | None = None
         self._watched = math.inf  # the expiry that the watch is for
         self._pumping = False
@@ -397,7 +403,8 @@ class Lane:
     def _dispatch(self, worker: Worker, batch: Batch[Example]) -> None:
         self._tell_late(batch.late)
         if batch.members:
-            worker.run(LaneBatch(self, batch.members))
+            self.departures[batch.reason] += 1
+            worker.run(LaneBatch(self, batch.members, batch.reason))
 
     def _settle(self, example: Example, outcome: Outcome) -> None:
         settle, example.settle = example.settle, None
@@ -502,11 +509,12 @@ class Lane:
 class LaneBatch:
     """A batch on a worker; see `workers.RunningBatch`."""
 
-    __slots__ = ("_lane", "beside", "members", "started")
+    __slots__ = ("_lane", "beside", "members", "reason", "started")
 
-    def __init__(self, lane: Lane, members: list[Example]) -> None:
+    def __init__(self, lane: Lane, members: list[Example], reason: Reason) -> None:
         self._lane = lane
         self.members = members
+        self.reason = reason
         self.started = 0.0
         self.beside = 0
         """The most batches that ran at once while this one did, itself included."""
@@ -549,6 +557,7 @@ def _ending(outcome: Outcome) -> Ending:
 
 def _outcomes(batch: LaneBatch, result: BatchResult, worker: Worker) -> list[Outcome]:
     size, started, seconds = len(batch.members), batch.started, result.seconds
+    reason = batch.reason
     outcomes: list[Outcome] = []
     for example, entry in zip(batch.members, result.answers, strict=True):
         if isinstance(entry, Invalid):
@@ -556,6 +565,6 @@ def _outcomes(batch: LaneBatch, result: BatchResult, worker: Worker) -> list[Out
             continue
         tensors = [worker.tensor(ref, result) for ref in entry.tensors] if entry.tensors else ()
         answer = made(Answer, (entry.packed, tensors))
-        told = (answer, size, started - example.submitted, seconds)
+        told = (answer, size, started - example.submitted, seconds, reason)
         outcomes.append(made(Answered, told))
     return outcomes

@@ -261,7 +261,9 @@ def _promise(lane: Lane) -> Promise | None:
     basis = lane.basis
     return Promise(
         seconds,
+        basis.workers,
         basis.batch_size,
+        basis.alone_seconds,
         basis.batch_seconds,
         basis.deviation,
         basis.uncertainty,

@@ -24,6 +24,7 @@ from prometheus_client.utils import floatToGoString
 from minion.host.bouncer import Ending
 from minion.host.lane import Lane
 from wire.errors import Code
+from wire.reasons import Reason
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -102,6 +103,12 @@ class LaneCollector(Collector):
         yield self._seconds.metric(
             "demitasse_minion_batch_seconds", "time a batch took in the worker"
         )
+        departures = CounterMetricFamily(
+            "demitasse_minion_batches", "batches by why they left the queue", labels=["reason"]
+        )
+        for reason in Reason:
+            departures.add_metric([reason.word], lane.departures[reason])
+        yield departures
         saved = CounterMetricFamily(
             "demitasse_minion_saved_device_seconds",
             "worker's time that was not spent for nobody",

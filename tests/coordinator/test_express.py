@@ -688,6 +688,7 @@ def express(
         "timeouts": Timeouts(30, 300),
         "callers": Callers({}),
         "patience": Patience(75, 60, 5, 2),
+        "records": coordinator.rooms.records,
         "aiohttp": aiohttp,
     }
     return Express(**{**values, **how})

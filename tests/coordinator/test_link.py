@@ -220,7 +220,7 @@ async def test_a_second_ready_breaks_the_protocol() -> None:
 
 
 async def test_an_answer_to_nothing_is_dropped() -> None:
-    stray = b"".join(Result(99, Answer(b"\x80", []), 1, 0.0, 0.0).encode())
+    stray = b"".join(Result(99, Answer(b"\x80", []), 1, 0.0, 0.0, 0).encode())
     status = b"".join(Status(True, False, 1, 0, 0.0, 0.0, 1, 1).encode())
     async with somebody(saying(SWITCHED + READY + stray + status)) as address:
         link = await open_link(address, "test")

@@ -19,7 +19,7 @@ from coordinator.merge import (
 from wire.messages import Answer, Result
 
 ANSWER = Prediction(
-    Result(1, Answer(b"", []), 4, queue_seconds=0.0012345, predict_seconds=0.25),
+    Result(1, Answer(b"", []), 4, queue_seconds=0.0012345, predict_seconds=0.25, left=0),
     {"tags": ["cat"]},
     "tagger-1.0.0-0",
     0.0004,

@@ -34,7 +34,9 @@ def key(version: Version) -> Key:
 
 def prediction(n: int) -> Prediction:
     packed, _ = pack_answer({"n": n})
-    return Prediction(Result(1, Answer(memoryview(packed), []), 4, 0.1, 0.2), {"n": n}, "a-0", 0.0)
+    return Prediction(
+        Result(1, Answer(memoryview(packed), []), 4, 0.1, 0.2, 0), {"n": n}, "a-0", 0.0
+    )
 
 
 def test_what_was_stored_of_a_body_is_found_again():

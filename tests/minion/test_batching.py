@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from minion.host.batching import Batch, BatchPolicy, BatchQueue, Wait, halve
+from minion.host.batching import MAX_HELD, Batch, BatchPolicy, BatchQueue, Wait, halve
 from wire.flows import ANYBODY, Flow
+from wire.reasons import Reason
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def test_a_lone_example_leaves_when_its_window_closes() -> None:
     queue = queue_of("a")
 
     assert queue.take(now=10.004) == Wait(until=10.005)
-    assert queue.take(now=10.005) == Batch([Item("a")], late=[])
+    assert queue.take(now=10.005) == Batch([Item("a")], [], Reason.WINDOW)
     assert queue.take(now=10.006) is None
 
 
@@ -253,7 +254,9 @@ def test_the_expired_are_not_handed_out() -> None:
     gone = Item("d", deadline=9.0)
     queue.offer(gone, now=8.0)
 
-    assert queue.take_ahead(10.0, takers=1, busy_workers=1) == Batch([Item("b"), Item("c")], [gone])
+    batch = queue.take_ahead(10.0, takers=1, busy_workers=1)
+
+    assert batch == Batch([Item("b"), Item("c")], [gone], Reason.AHEAD)
     assert queue.take(now=20.0) is None
 
 
@@ -265,7 +268,9 @@ def test_the_expired_are_told_and_do_not_run() -> None:
     queue.offer(Item("a", deadline=10.5), now=10.0)
     queue.offer(Item("b", deadline=11.5), now=10.0)
 
-    assert queue.take(now=10.5) == Batch([Item("b", deadline=11.5)], [Item("a", deadline=10.5)])
+    batch = queue.take(now=10.5)
+
+    assert batch == Batch([Item("b", deadline=11.5)], [Item("a", deadline=10.5)], Reason.WINDOW)
 
 
 def test_the_expired_take_no_place_in_a_batch() -> None:
@@ -329,7 +334,7 @@ def test_what_was_put_back_may_have_expired() -> None:
     gone = Item("x", deadline=10.0)
     queue.put_back([gone, Item("y")])
 
-    assert queue.take(now=10.0) == Batch([Item("y")], [gone])
+    assert queue.take(now=10.0) == Batch([Item("y")], [gone], Reason.AGAIN)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +353,7 @@ def test_a_batch_formed_before_it_became_too_large_leaves_in_parts() -> None:
     queue.policy = BatchPolicy(2, 0.0)
     first, *rest = [queue.take(now=10.0) for _ in range(4)]
 
-    assert first == Batch([Item("a"), Item("c")], [gone])
+    assert first == Batch([Item("a"), Item("c")], [gone], Reason.AGAIN)
     assert [names(each) for each in rest] == ["de", "f", "x"]
 
 
@@ -359,3 +364,45 @@ def test_new_numbers_are_in_force_at_once() -> None:
 
     assert names(queue.take(now=10.0)) == "ab"
     assert queue.take(now=10.0) == Wait(until=70.0)
+
+
+# Why a batch leaves when it does.
+
+
+def reason(batch: object) -> Reason:
+    assert isinstance(batch, Batch), batch
+    return batch.reason
+
+
+def test_a_full_batch_leaves_because_it_is_full_and_so_does_each_share_of_it() -> None:
+    queue = queue_of("abcd", size=4)
+
+    assert reason(queue.take(now=10.0, idle_workers=2)) is Reason.FULL
+    assert reason(queue.take(now=10.0)) is Reason.FULL
+
+
+def test_what_waiting_is_not_worth_it_for_leaves_because_nobody_is_to_come() -> None:
+    assert reason(queue_of("a", economy=Plain(until=9.0)).take(now=10.0)) is Reason.COMPANY
+
+
+def test_a_batch_that_would_soon_be_too_late_leaves_because_of_the_deadline() -> None:
+    queue = queue_of(economy=Plain(each_seconds=0.1), delay=1.0)
+    queue.offer(Item("a", deadline=10.25), now=10.0)
+
+    assert queue.take(now=10.0) == Wait(until=10.25 - 0.2)
+    assert reason(queue.take(now=10.05)) is Reason.DEADLINE
+
+
+def test_one_of_too_many_shapes_leaves_because_there_are_so_many() -> None:
+    queue = queue_of()
+    for shape in range(MAX_HELD + 1):
+        queue.offer(Item("x", Kind(f"{shape}")), now=10.0)
+
+    assert reason(queue.take(now=10.0)) is Reason.SHAPES
+
+
+def test_what_is_left_of_a_batch_that_became_too_large_still_runs_again() -> None:
+    queue = queue_of(size=1)
+    queue.put_back([Item("a"), Item("b")])
+
+    assert [reason(queue.take(now=10.0)) for _ in range(2)] == [Reason.AGAIN] * 2

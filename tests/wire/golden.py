@@ -45,6 +45,7 @@ from wire.messages import (
     Tuned,
     Tuning,
 )
+from wire.reasons import Reason
 from wire.tensor import Tensor
 from wire.torch_options import TorchOptions
 
@@ -65,9 +66,10 @@ MESSAGES: dict[str, AnyMessage] = {
         2**40, {"image": PIXELS, "x": NUMBERS}, 1.5, {"words": ["a"], "top": 3},
         flow=Flow(rank=1, caller=0x0123456789ABCDEF, weight=0.5),
     ),
-    "result": Result(7, Answer(pack_answer(PLAIN)[0], []), 4, 0.001, 0.25),
+    "result": Result(7, Answer(pack_answer(PLAIN)[0], []), 4, 0.001, 0.25, Reason.WINDOW),
     "result-with-a-tensor": Result(
-        7, Answer(pack_answer(MASKED)[0], [Tensor("uint8", (1, 2), b"\x00\x01")]), 1, 0.0, 0.25
+        7, Answer(pack_answer(MASKED)[0], [Tensor("uint8", (1, 2), b"\x00\x01")]), 1, 0.0, 0.25,
+        Reason.FULL,
     ),
     "failure": Failure(7, "model-error", "the model raised an exception"),
     "failure-of-invalid-input": Failure(7, "image-damaged", "truncated", invalid_input=True),
@@ -76,7 +78,7 @@ MESSAGES: dict[str, AnyMessage] = {
     "refusal-with-numbers": Refusal(7, "queue-full", "full", 0.5, {"occupied": 10, "limit": 9.5}),
     "status": Status(True, False, 10, 2, 0.05, 0.25, 2, 1),
     "status-with-a-promise": Status(
-        True, False, 10, 2, 0.05, 0.25, 2, 1, Promise(5.0, 8, 0.75, 0.125, 0.0625, 0.005)
+        True, False, 10, 2, 0.05, 0.25, 2, 1, Promise(5.0, 2, 8, 0.25, 0.75, 0.125, 0.0625, 0.005)
     ),
     "drain": Drain(),
     "tune": Tune(8, TUNING),
@@ -127,7 +129,7 @@ def map_of(frame: Frame) -> dict[str, Any]:
 
 def fixed_bytes(kind: int) -> int:
     """How much of a head is numbers at fixed places."""
-    return {Kind.PREDICT: 32, Kind.RESULT: 24}.get(kind, 0)
+    return {Kind.PREDICT: 32, Kind.RESULT: 25}.get(kind, 0)
 
 
 def golden(name: str) -> bytes:

@@ -30,7 +30,7 @@ def asked(
     return struct.pack("<dqQfB3x", timeout, place, caller, weight, rank)
 
 
-NUMBERS = {Kind.PREDICT: asked(1.0, -1), Kind.RESULT: bytes(24)}
+NUMBERS = {Kind.PREDICT: asked(1.0, -1), Kind.RESULT: bytes(25)}
 KINDS = sorted(value for name, value in vars(Kind).items() if name.isupper())
 
 
@@ -173,13 +173,19 @@ NOTHING = msgpack.packb({"inputs": []})
         (Kind.PREDICT, asked(1, -1, weight=math.nan) + NOTHING, b"", "flow"),
         (Kind.PREDICT, asked(1, -1, rank=3) + NOTHING, b"", "flow"),
         (Kind.RESULT, bytes(23), b"", "shorter than its numbers"),
-        (Kind.RESULT, struct.pack("<IIdd", 1, 2, 0, 0) + b"\x80", b"", "shorter than its answer"),
-        (Kind.RESULT, struct.pack("<IIdd", 1, 0, math.inf, 0), b"", "queue or predict"),
-        (Kind.RESULT, struct.pack("<IIdd", 1, 0, 0, -1.0), b"", "queue or predict"),
-        (Kind.RESULT, struct.pack("<IIdd", 1, 0, 0, math.nan), b"", "queue or predict"),
-        (Kind.RESULT, bytes(24) + b"\x80", b"", "not a list"),
-        (Kind.RESULT, bytes(24) + b"\x91\x01", b"", "not .dtype, shape."),
-        (Kind.RESULT, bytes(24), b"12345678", "its tensors take 0"),
+        (
+            Kind.RESULT,
+            struct.pack("<IIddB", 1, 2, 0, 0, 0) + b"\x80",
+            b"",
+            "shorter than its answer",
+        ),
+        (Kind.RESULT, struct.pack("<IIddB", 1, 0, math.inf, 0, 0), b"", "queue or predict"),
+        (Kind.RESULT, struct.pack("<IIddB", 1, 0, 0, -1.0, 0), b"", "queue or predict"),
+        (Kind.RESULT, struct.pack("<IIddB", 1, 0, 0, math.nan, 0), b"", "queue or predict"),
+        (Kind.RESULT, struct.pack("<IIddB", 1, 0, 0, 0, 255), b"", "no known reason"),
+        (Kind.RESULT, bytes(25) + b"\x80", b"", "not a list"),
+        (Kind.RESULT, bytes(25) + b"\x91\x01", b"", "not .dtype, shape."),
+        (Kind.RESULT, bytes(25), b"12345678", "its tensors take 0"),
         (Kind.PREDICT, {"inputs": [], "parameters": []}, b"", "parameters is not a map"),
         (Kind.CANCEL, b"", b"", "not msgpack"),
         (
