@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
+from coordinator.arrivals import refused
 from coordinator.decoder import DECODER, DECODER_VERSION
 from coordinator.errors import DemitasseError, InvalidParameter, UnknownModel
 from coordinator.examples import Example, Examples
@@ -33,7 +34,7 @@ from coordinator.photos import Photos, Question
 from coordinator.records import Photo
 from coordinator.results import Results
 from coordinator.router import ModelRef, resolve
-from coordinator.seats import Seats
+from coordinator.seats import NO_ROOM, Seats
 from coordinator.together import together
 from model_registry.snapshot import Snapshot, Version
 from wire.flows import Flow
@@ -222,7 +223,11 @@ class Analysis:
 
     def reserve(self, version: Version, flow: Flow, deadline: float) -> Ticket:
         """A place at one replica of this version, without a detour. Raises Overloaded."""
-        return self._fleet.reserve(version.model, version.version, flow, deadline)
+        try:
+            return self._fleet.reserve(version.model, version.version, flow, deadline)
+        except NO_ROOM:
+            self._fleet.note(refused(version.model, version.version, flow, deadline))
+            raise
 
     @contextmanager
     def _seated(

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from coordinator.analysis import Analysis
+from coordinator.arrivals import Arrivals, arrivals_folder
 from coordinator.cache import AccuracyRule
 from coordinator.config import Settings
 from coordinator.directory import Directory, Places
@@ -88,9 +89,10 @@ async def open_rooms(
     engine = open_engine(settings.registry_url)
     catalog = Catalog(engine, ArtifactStore(settings.home / "artifacts"))
     parcels, records = Parcels(), Records()
-    fleet = Fleet(name, parcels)
+    arrivals = _arrivals(settings)
+    fleet = Fleet(name, parcels, arrivals.note)
     try:
-        async with _results(settings) as results:
+        async with _results(settings) as results, _recording(arrivals):
             directory = Directory(
                 StoredRegistry(catalog, Leases(engine)),
                 fleet,
@@ -110,6 +112,23 @@ async def open_rooms(
         fleet.stop()
         parcels.close()
         engine.dispose()
+
+
+def _arrivals(settings: Settings) -> Arrivals:
+    return Arrivals(
+        arrivals_folder(settings.home),
+        max_bytes=settings.arrivals_bytes,
+        max_age_seconds=settings.arrivals_max_age,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _recording(arrivals: Arrivals) -> AsyncIterator[None]:
+    try:
+        async with _running(arrivals.follow()):
+            yield
+    finally:
+        await asyncio.to_thread(arrivals.close)
 
 
 async def _trim(parcels: Parcels, records: Records) -> None:

@@ -183,6 +183,17 @@ class Settings:
             least=0.001,
         ),
     ] = 0.05
+    arrivals_bytes: Annotated[
+        int,
+        About(
+            "Disk for what `demitasse plan` replays: who came when, 44 bytes each, without what "
+            "they sent; the oldest make room. 0: nothing is recorded.",
+            unit="bytes",
+        ),
+    ] = 64 * MIB
+    arrivals_max_age: Annotated[
+        float, About("For how long that is kept.", unit="seconds", least=1)
+    ] = 86_400.0
     lease_ttl: Annotated[
         float,
         About(

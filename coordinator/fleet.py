@@ -13,11 +13,12 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 import msgspec
 
+from coordinator.arrivals import Note, forget, lane_of
 from coordinator.errors import (
     DeadlineUnmeetable,
     DemitasseError,
@@ -32,7 +33,7 @@ from wire.answers import unpack_answer
 from wire.errors import WireError
 from wire.flows import ANYBODY, Flow
 from wire.messages import Result, Status, Tuning
-from wire.tensor import Tensor
+from wire.tensor import Tensor, made
 
 log = logging.getLogger("demitasse.coordinator.fleet")
 
@@ -79,8 +80,12 @@ class Replica:
     """One minion: keeps a link to it open for as long as the registry lists it, and
     after that until the last ticket has come back."""
 
-    def __init__(self, place: Place, name: str, parcels: Parcels | None) -> None:
+    def __init__(
+        self, place: Place, name: str, parcels: Parcels | None, note: Callable[[Note], object]
+    ) -> None:
         self.place = place
+        self.note = note
+        self.lane = lane_of(place.model, place.version)
         self.taken = 0
         self.tuning: Tuning | None = None
         self._returns = Returns(random.random)
@@ -272,9 +277,14 @@ class Ticket:
         assert self._replica is not None
         self._settle = settle
         self._sent = time.monotonic()
-        link = self._replica.link()
+        replica = self._replica
+        link = replica.link()
         self._id = link.predict(inputs, parameters, deadline, self._answered, self._flow)
         self._link = link
+        size = 0
+        for tensor in inputs.values():
+            size += len(tensor.data)
+        replica.note(made(Note, (self._sent, replica.lane, self._flow, deadline, size, False)))
 
     async def predict(
         self,
@@ -335,13 +345,21 @@ class Ticket:
 class Fleet:
     """All replicas that this coordinator may send work to."""
 
-    def __init__(self, name: str, parcels: Parcels | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        parcels: Parcels | None = None,
+        note: Callable[[Note], object] = forget,
+    ) -> None:
         """
         Args:
             name: what this process calls itself towards the minions.
             parcels: memory to share with those on this machine.
+            note: told of every example that is sent to a minion, and by whoever asks for
+                room of those that find none.
         """
         self.parcels = parcels
+        self.note = note
         self._name = name
         self._replicas: dict[str, Replica] = {}
         self._by_version: dict[tuple[str, str], list[Replica]] = {}
@@ -364,7 +382,7 @@ class Fleet:
                 replica.retire()
         for id, place in wanted.items():
             if id not in self._replicas:
-                self._replicas[id] = Replica(place, self._name, self.parcels)
+                self._replicas[id] = Replica(place, self._name, self.parcels, self.note)
         self._by_version = {}
         for replica in self._replicas.values():
             key = (replica.place.model, replica.place.version)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Self
 
-from coordinator.errors import DemitasseError
+from coordinator.arrivals import Note, refused
+from coordinator.errors import DeadlineUnmeetable, DemitasseError, QueueFull
 from coordinator.fleet import Fleet, Ticket
 from wire.flows import Flow
+
+NO_ROOM = (QueueFull, DeadlineUnmeetable)
 
 
 class Seats:
@@ -23,6 +26,7 @@ class Seats:
         self._fleet = fleet
         self._flow = flow
         self._held: dict[str, Ticket] = {}
+        self._refused: dict[str, Note] = {}  # who may still find room
 
     def reserve(
         self, name: str, model: str, version: str, deadline: float | None = None
@@ -37,7 +41,10 @@ class Seats:
         try:
             self._held[name] = self._fleet.reserve(model, version, self._flow, deadline)
         except DemitasseError as error:
+            if isinstance(error, NO_ROOM):
+                self._refused[name] = refused(model, version, self._flow, deadline)
             return error
+        self._refused.pop(name, None)
         return None
 
     def memory(self, name: str, size_bytes: int) -> memoryview:
@@ -55,7 +62,13 @@ class Seats:
             Overloaded: there is none.
         """
         ticket = self._held.pop(name, None)
-        return self._fleet.reserve(model, version, self._flow) if ticket is None else ticket
+        if ticket is not None:
+            return ticket
+        try:
+            return self._fleet.reserve(model, version, self._flow)
+        except NO_ROOM:
+            self._fleet.note(refused(model, version, self._flow, None))
+            raise
 
     def give_back(self, name: str) -> None:
         ticket = self._held.pop(name, None)
@@ -68,3 +81,5 @@ class Seats:
     def __exit__(self, *exc: object) -> None:
         for name in list(self._held):
             self.give_back(name)
+        while self._refused:
+            self._fleet.note(self._refused.popitem()[1])

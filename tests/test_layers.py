@@ -34,7 +34,7 @@ ALLOWED = {
 
 #: Inside the coordinator: the later may know the earlier.
 COORDINATOR_ORDER = [
-    {"errors", "metrics", "config", "parcels", "records", "returns"},
+    {"errors", "metrics", "config", "parcels", "records", "returns", "arrivals"},
     {"router", "link", "fleet", "directory", "cache", "digests", "flights", "seats", "together"},
     {"merge", "results", "shared_results"},
     {"decoder", "photos", "examples", "explanations", "analysis", "inquiries"},

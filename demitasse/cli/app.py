@@ -14,6 +14,7 @@ from demitasse.cli import (
     logs,
     models,
     operate,
+    plan,
     publish,
     status,
     up,
@@ -59,5 +60,6 @@ app.command(rich_help_panel=_MODELS)(operate.tune)
 app.command(rich_help_panel=_MODELS)(operate.alias)
 app.command(rich_help_panel=_MODELS)(operate.serve)
 app.command(rich_help_panel=_MODELS)(operate.retire)
+app.command(rich_help_panel=_MODELS)(plan.plan)
 app.command(rich_help_panel=_USE)(analyze.analyze)
 app.command(rich_help_panel=_USE)(explain.explain)

@@ -45,6 +45,33 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def parse_span(text: str) -> float:
+    """Seconds of `30m` or `1h`, or of a duration as above."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([mh])", text.strip())
+    if found is not None:
+        return float(found[1]) * (60 if found[2] == "m" else 3600)
+    try:
+        seconds = parse_duration(text)
+    except typer.BadParameter:
+        seconds = 0.0
+    if seconds <= 0:
+        raise typer.BadParameter(f"{text!r} is no length of time; write 90s, 30m or 1h")
+    return seconds
+
+
+def parse_factor(text: str, least: float, most: float) -> float:
+    """3 of `x3`, 1.2 of `+20%`."""
+    found = re.fullmatch(r"x(\d+(?:\.\d+)?)|([+-]\d+(?:\.\d+)?)%", text.strip())
+    factor = 0.0
+    if found is not None:
+        factor = float(found[1]) if found[1] else 1 + float(found[2]) / 100
+    if not least <= factor <= most:
+        raise typer.BadParameter(
+            f"{text!r} is no factor from {least:g} to {most:g}; write x3, +20% or -50%"
+        )
+    return factor
+
+
 def parse_promise(text: str) -> float:
     """As `parse_duration`; a plain number is seconds, since nobody promises as many as ms."""
     return parse_duration(f"{text}s" if re.fullmatch(r"\d+(\.\d+)?", text) else text)

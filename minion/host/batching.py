@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -197,23 +197,31 @@ class BatchQueue(Generic[E]):
         return Batch(self._released(members), late, reason)
 
     def take_ahead(
-        self, now: float, *, takers: int, busy_workers: int, begins_in: float = 0.0
+        self,
+        now: float,
+        *,
+        takers: int,
+        busy_workers: int,
+        begins_in: Callable[[], float] = lambda: 0.0,
     ) -> Batch[E] | None:
         """The next batch of a worker that still runs one, if it is full already.
 
         Args:
             takers: workers that could be handed their next batch. There is a full
                 one for each, or none goes: whoever is done first finds work.
-            begins_in: seconds until the worker is expected to have done what it runs.
+            begins_in: tells in how many seconds the worker is expected to have done what
+                it runs; asked if there is a batch to form.
         """
         late = self.expire(now)
         self._raise(now)
-        members = self._ahead(now + begins_in, takers, busy_workers)
+        members = self._ahead(now, begins_in, takers, busy_workers)
         if members is None and not late:
             return None
         return Batch(self._released(members or []), late, Reason.AHEAD)
 
-    def _ahead(self, begins: float, takers: int, busy_workers: int) -> list[Entry[E]] | None:
+    def _ahead(
+        self, now: float, begins_in: Callable[[], float], takers: int, busy_workers: int
+    ) -> list[Entry[E]] | None:
         if self._formed or not self._lines:
             return None
         # Whose turn it is or nobody: who is handed full batches of one shape is never idle, and
@@ -222,7 +230,7 @@ class BatchQueue(Generic[E]):
         size = self._economy.ahead(self._limit(line), busy_workers=busy_workers)
         if size is None or line.count < takers * size or line.first()[0] == _LOST:
             return None
-        return self._form(line, size, begins, busy_workers - 1)
+        return self._form(line, size, now + begins_in(), busy_workers - 1)
 
     # Those who wait.
 

@@ -1,7 +1,7 @@
 """The queue of one model version, from the door to the answer.
 
-The async shell around `bouncer`, `batching` and `cost`: it holds the clock,
-the timer and the workers. Links and HTTP handlers submit examples and get each
+The async shell around `bouncer` and `dispatch`: it holds the clock, the timer
+and the workers. Links and HTTP handlers submit examples and get each
 one's outcome by a call; nothing here knows how an outcome travels.
 """
 
@@ -17,15 +17,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from minion.host.arena import MAX_BATCH_BYTES
-from minion.host.batching import Batch, BatchPolicy, BatchQueue, Wait, halve
-from minion.host.bouncer import Bouncer, Ending, QueueFull
-from minion.host.company import Company
-from minion.host.cost import BatchCost
-from minion.host.economy import Economy
+from minion.host.admission import Admission, TooLate
+from minion.host.batching import Batch, Wait, halve
+from minion.host.bouncer import Ending, QueueFull
+from minion.host.dispatch import SHORTEST_WAIT_SECONDS, Dispatcher, Ran
 from minion.host.inputs import Group, Inputs, NotTheModels
 from minion.host.keeper import Keeper
-from minion.host.promise import Basis, limit_of
+from minion.host.promise import Basis
 from minion.host.savings import Savings
 from minion.host.spec import ServiceSpec
 from minion.host.workers import Worker
@@ -38,10 +36,6 @@ from wire.tensor import Tensor, made
 
 #: How often a worker may die of one example alone: once by bad luck, and once more.
 MAX_CRASHES = 2
-#: The loop's timers count in milliseconds: what is nearer than half of one is now.
-SHORTEST_WAIT_SECONDS = 0.0005
-#: What is learned from batches moves the limit at most this often: a short one costs less.
-LEARNED_INTERVAL_SECONDS = 0.02
 
 
 class Answered(NamedTuple):
@@ -103,20 +97,11 @@ class Lane:
         self._inputs = Inputs(spec.tensor_specs)
         self._clock = clock
         self.tuning = spec.tuning
-        self.bouncer = Bouncer(1)
-        self._seconds_alone = self._seconds_each = 0.0  # as last learned
-        self._learns_from = 0.0
-        self.basis: Basis
-        """What the limit follows from where a promise governs."""
-        self.cost = BatchCost()
+        self._dispatcher: Dispatcher[Example] = Dispatcher(spec.tuning)
+        self._queue, self.cost = self._dispatcher.queue, self._dispatcher.cost
+        self._admission = Admission(spec.tuning, self._dispatcher, spec.workers)
+        self.bouncer = self._admission.bouncer
         self.keeper = Keeper(spec, self._on_room, self._on_end)
-        self._running: set[LaneBatch] = set()
-        self._company = Company()
-        self._company.set_window(spec.max_queue_delay_seconds)
-        self._newcomers = 0
-        self._queue: BatchQueue[Example] = BatchQueue(
-            _policy(spec.tuning), Economy(self.cost, self._company)
-        )
         self._timer: asyncio.TimerHandle | None = None
         self.savings = Savings()
         self.departures: Counter[Reason] = Counter()
@@ -131,7 +116,6 @@ class Lane:
         """Called when readiness, limit or draining changed."""
         self.on_batch: list[Callable[[int, float], None]] = []
         """Called with size and seconds of every batch that ran."""
-        self._set_limit()
 
     @property
     def ready(self) -> bool:
@@ -143,15 +127,23 @@ class Lane:
         return len(self._queue)
 
     @property
+    def ran(self) -> Sequence[Ran]:
+        """The last batches that were answered, oldest first."""
+        return self._dispatcher.ran
+
+    @property
     def seconds_per_example(self) -> float:
-        return self.cost.seconds_per_example(
-            max_batch_size=self.tuning.max_batch_size, workers=len(self.keeper.workers)
-        )
+        return self._admission.seconds_per_example
 
     @property
     def workers(self) -> int:
         """How many batches may run side by side."""
-        return max(len(self.keeper.workers), 1)
+        return self._admission.workers
+
+    @property
+    def basis(self) -> Basis:
+        """What the limit follows from where a promise governs."""
+        return self._admission.basis
 
     def start(self) -> None:
         self.keeper.start()
@@ -175,10 +167,8 @@ class Lane:
         """Applies new numbers at once; older ones than those in force are ignored."""
         if tuning.revision >= self.tuning.revision:
             self.tuning = tuning
-            self._set_limit()
-            if tuning.max_queue_delay_seconds != self._queue.policy.max_queue_delay_seconds:
-                self._company.set_window(tuning.max_queue_delay_seconds)
-            self._queue.policy = _policy(tuning)
+            self._admission.tune(tuning)
+            self._dispatcher.tune(tuning)
             self._changed()
             self._soon()
         return self.tuning
@@ -212,19 +202,18 @@ class Lane:
         now = self._clock()
         try:
             group = self._inputs.group(inputs)
-            if timeout_seconds is not None:
-                self._refuse_if_too_late(timeout_seconds, now)
-            self.bouncer.admit()
+            self._admission.admit(timeout_seconds, now, idle=self.keeper.idle)
         except NotTheModels as error:
             raise Refused(Code.INVALID_INPUT, str(error)) from error
         except QueueFull as full:
             raise self._full(full) from full
+        except TooLate as late:
+            raise _too_late(late) from late
         deadline = None if timeout_seconds is None else now + timeout_seconds
         example = Example(inputs, parameters, deadline, settle, group, flow, now)
-        self._queue.offer(example, now)
+        self._dispatcher.offer(example, now)
         if deadline is not None:
             self._watch_late(now)
-        self._newcomers += 1
         self._soon()
         return example
 
@@ -260,66 +249,12 @@ class Lane:
             self._save(Ending.EXPIRED, example)
             self._settle(example, Failed(Code.DEADLINE_EXCEEDED.value, "the deadline passed"))
 
-    def _refuse_if_too_late(self, timeout_seconds: float, now: float) -> None:
-        """Refuses who will not be answered in time by what was learned.
-
-        An empty lane lets everybody in: what was learned may be wrong, or not be true any
-        more, and nobody would ever find out.
-        """
-        occupied = self.bouncer.occupied
-        if not 0 < occupied < self.bouncer.limit:
-            return
-        if timeout_seconds >= self._seconds_alone + occupied * self._seconds_each:
-            return
-        seconds = self._seconds_alone + len(self._queue) * self._seconds_each
-        if not self.keeper.idle():
-            seconds += min((self._expected_seconds(each, now) for each in self._running), default=0)
-        if timeout_seconds >= seconds:
-            return
-        self.bouncer.too_late += 1
-        raise Refused(
-            Code.DEADLINE_UNMEETABLE,
-            f"an answer is expected in {seconds:.3g} s, the deadline is in {timeout_seconds:.3g} s",
-            seconds - timeout_seconds,
-            {"expected_seconds": seconds, "left_seconds": timeout_seconds},
-        )
-
     def _full(self, full: QueueFull) -> Refused:
         numbers: dict[str, float] = {"occupied": full.occupied, "limit": full.limit}
         if self.tuning.promise_seconds is not None:
             numbers["promise_seconds"] = self.tuning.promise_seconds
-        return Refused(Code.QUEUE_FULL, str(full), self._seconds_until_room(), numbers)
-
-    def _learned(self, now: float) -> None:
-        """Something was, of what a batch takes."""
-        if now >= self._learns_from:
-            self._learns_from = now + LEARNED_INTERVAL_SECONDS
-            self._seconds_alone = self.cost.seconds_alone()
-            self._seconds_each = self.seconds_per_example
-            self._set_limit()
-
-    def _set_limit(self) -> None:
-        """The limit that is tuned, or that follows from the promise."""
-        promise, limit = self.tuning.promise_seconds, self.tuning.queue_limit
-        self.basis = self.cost.basis(
-            max_batch_size=self.tuning.max_batch_size,
-            workers=self.workers,
-            delay_seconds=self.tuning.max_queue_delay_seconds,
-        )
-        if limit is None:
-            assert promise is not None
-            limit = limit_of(promise, self.basis)
-        if limit != self.bouncer.limit:
-            self.bouncer.limit = limit
-            self._changed()
-
-    def _seconds_until_room(self) -> float:
-        return self.cost.seconds_until_room(
-            occupied=self.bouncer.occupied,
-            limit=self.bouncer.limit,
-            max_batch_size=self.tuning.max_batch_size,
-            workers=len(self.keeper.workers),
-        )
+        seconds = self._admission.seconds_until_room()
+        return Refused(Code.QUEUE_FULL, str(full), seconds, numbers)
 
     def _soon(self) -> None:
         """Pumps once after everything that has arrived by now was taken in."""
@@ -330,7 +265,6 @@ class Lane:
     def _on_room(self) -> None:
         if not self._loaded:
             self._loaded = True
-            self._set_limit()
             self._changed()
         self._soon()
 
@@ -352,53 +286,17 @@ class Lane:
             self._timer.cancel()
             self._timer = None
         now = self._clock()
-        if self._newcomers:
-            self._company.arrived(self._newcomers, now)
-            self._newcomers = 0
-        if self._serve_idle(now):
-            self._serve_busy(now)
-
-    def _serve_idle(self, now: float) -> bool:
-        """Whether no worker is idle any more."""
-        while idle := self.keeper.idle():
-            decision = self._decide(now, len(idle))
+        self._dispatcher.look(now)
+        while True:
+            idle = self.keeper.idle()
+            to = idle or [worker for worker in self.keeper.workers if worker.takes_next]
+            decision = self._dispatcher.decide(now, idle=len(idle), takers=len(to))
             if isinstance(decision, Wait):
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(decision.until - now, self._pump)
             if not isinstance(decision, Batch):
-                return False
-            self._dispatch(idle[0], decision)
-        return True
-
-    def _decide(self, now: float, idle: int) -> Batch[Example] | Wait | None:
-        free_in = [self._expected_seconds(batch, now) for batch in self._running]
-        decision = self._queue.take(now, idle_workers=idle, free_in=free_in)
-        if isinstance(decision, Wait) and decision.until - now < SHORTEST_WAIT_SECONDS:
-            decision = self._queue.take(decision.until, idle_workers=idle, free_in=free_in)
-        return decision
-
-    def _expected_seconds(self, batch: LaneBatch, now: float) -> float:
-        ends = batch.started + self.cost.seconds(len(batch.members), running=batch.beside)
-        return abs(ends - now)  # one that is overdue may well hang: the longer, the longer still
-
-    def _serve_busy(self, now: float) -> None:
-        """Hands out next batches, so that no worker waits for one between two."""
-        takers = [worker for worker in self.keeper.workers if worker.takes_next]
-        while takers:
-            batch = self._queue.take_ahead(
-                now,
-                takers=len(takers),
-                busy_workers=len(self._running),
-                begins_in=self._free_in(now),
-            )
-            if batch is None:
                 return
-            self._dispatch(takers[0], batch)
-            takers = [worker for worker in takers if worker.takes_next]
-
-    def _free_in(self, now: float) -> float:
-        """Seconds until a worker has done what it runs: of several, the last."""
-        return max((self._expected_seconds(batch, now) for batch in self._running), default=0.0)
+            self._dispatch(to[0], decision)
 
     def _dispatch(self, worker: Worker, batch: Batch[Example]) -> None:
         self._tell_late(batch.late)
@@ -428,7 +326,7 @@ class Lane:
         ):
             if count:
                 self._left(ending, count)
-        self._company.answered(self._clock(), left=self.bouncer.occupied)
+        self._dispatcher.answered(self._clock(), left=self.bouncer.occupied)
         for settle, outcome in told:
             settle(outcome)
 
@@ -444,11 +342,7 @@ class Lane:
     # What a batch reports.
 
     def batch_begun(self, batch: LaneBatch) -> None:
-        batch.started = self._clock()
-        self._running.add(batch)
-        together = len(self._running)
-        for each in self._running:
-            each.beside = max(each.beside, together)
+        self._dispatcher.begun(batch, self._clock())
 
     def batch_done(self, batch: LaneBatch, result: BatchResult, worker: Worker) -> None:
         members = batch.members
@@ -456,17 +350,17 @@ class Lane:
         if len(result.answers) != size:
             raise WireError(f"{len(result.answers)} answers for a batch of {size}")
         outcomes = _outcomes(batch, result, worker)
-        self._running.discard(batch)
         now = self._clock()
-        self.cost.observe(size, now - batch.started, running=batch.beside)
-        self.savings.ran(sum([example.group.work for example in members]), now - batch.started)
-        self._learned(now)
+        seconds = self._dispatcher.done(batch, now)
+        self.savings.ran(sum([example.group.work for example in members]), seconds)
+        if self._admission.learned(now):
+            self._changed()
         for listener in self.on_batch:
             listener(size, result.seconds)
         self._settle_all(members, outcomes)
 
     def batch_failed(self, batch: LaneBatch, failure: BatchFailure) -> None:
-        self._running.discard(batch)
+        self._dispatcher.ended(batch)
         if len(batch.members) == 1:
             self._settle(batch.members[0], Failed(failure.code, failure.detail))
         else:
@@ -474,7 +368,7 @@ class Lane:
 
     def batch_lost(self, batch: LaneBatch, *, timed_out: bool) -> None:
         """The worker died while it ran this. Of whom, halving tells: nobody else fails."""
-        self._running.discard(batch)
+        self._dispatcher.ended(batch)
         if len(batch.members) > 1:
             self._put_back(halve(batch.members))
             return
@@ -517,7 +411,6 @@ class LaneBatch:
         self.reason = reason
         self.started = 0.0
         self.beside = 0
-        """The most batches that ran at once while this one did, itself included."""
 
     @property
     def inputs(self) -> Sequence[Mapping[str, Tensor]]:
@@ -543,8 +436,10 @@ class LaneBatch:
         self._lane.batch_returned(self)
 
 
-def _policy(tuning: Tuning) -> BatchPolicy:
-    return BatchPolicy(tuning.max_batch_size, tuning.max_queue_delay_seconds, MAX_BATCH_BYTES)
+def _too_late(late: TooLate) -> Refused:
+    expected, left = late.expected_seconds, late.left_seconds
+    numbers = {"expected_seconds": expected, "left_seconds": left}
+    return Refused(Code.DEADLINE_UNMEETABLE, str(late), expected - left, numbers)
 
 
 def _ending(outcome: Outcome) -> Ending:

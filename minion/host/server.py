@@ -1,8 +1,9 @@
 """A minion's HTTP surface: enough to use it alone with curl, and the door for links.
 
 `/livez` the process answers; `/readyz` it should get traffic; `/status` who
-works here; `/metrics`; `PATCH /settings` tunes; `POST /infer` runs one example;
-`GET /link` with `Upgrade: demitasse/2` turns the connection into a link.
+works here; `/cost` what batches took; `/metrics`; `PATCH /settings` tunes;
+`POST /infer` runs one example; `GET /link` with `Upgrade: demitasse/2` turns
+the connection into a link.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def create_app(spec: ServiceSpec, *, grace_seconds: float) -> web.Application:
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/status", status)
+    app.router.add_get("/cost", cost)
     app.router.add_get("/metrics", metrics)
     app.router.add_patch("/settings", tune)
     app.router.add_post("/infer", infer)
@@ -131,6 +133,20 @@ async def status(request: web.Request) -> web.Response:
             ],
             "worker_ends": lane.keeper.restarts,
             "last_failure": lane.keeper.last_failure,
+        }
+    )
+
+
+async def cost(request: web.Request) -> web.Response:
+    """What batches have taken lately, and on what: for whoever plans."""
+    spec, lane = request.app[SPEC], request.app[LANE]
+    return _json(
+        {
+            "model": spec.model,
+            "version": spec.version,
+            "settings": _settings(lane.tuning),
+            "workers": len(lane.keeper.workers),
+            "batches": list(lane.ran),
         }
     )
 

@@ -396,7 +396,7 @@ def test_an_idle_worker_always_finds_work_and_nobody_is_lost_or_served_twice(
         elif what == "take" and inside:
             leave(queue.take(now, idle_workers=1 + how[0] % 3))  # type: ignore[operator]
         elif what == "ahead" and inside:
-            batch = queue.take_ahead(now, takers=1, busy_workers=1, begins_in=0.1)
+            batch = queue.take_ahead(now, takers=1, busy_workers=1, begins_in=lambda: 0.1)
             if batch is not None:
                 leave(batch)
         elif what == "discard" and inside:

@@ -1,0 +1,127 @@
+"""Who is let in, and how many.
+
+A bouncer's limit is the one that is tuned, or follows from a promise and from what
+batches take; and whoever cannot be answered in time is refused though there is room.
+Facts and the time in, decisions out: `lane` tells of them, `simulation` counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from minion.host.bouncer import Bouncer
+from minion.host.dispatch import Dispatcher
+from minion.host.promise import Basis, limit_of
+from wire.messages import Tuning
+
+#: What is learned from batches moves the limit at most this often: a short one costs less.
+LEARNED_INTERVAL_SECONDS = 0.02
+
+
+class TooLate(Exception):
+    """There is room, and too many are before it."""
+
+    def __init__(self, expected_seconds: float, left_seconds: float) -> None:
+        super().__init__(
+            f"an answer is expected in {expected_seconds:.3g} s, "
+            f"the deadline is in {left_seconds:.3g} s"
+        )
+        self.expected_seconds = expected_seconds
+        self.left_seconds = left_seconds
+
+
+class Admission:
+    """The door of one lane."""
+
+    def __init__(self, tuning: Tuning, dispatcher: Dispatcher[Any], workers: int) -> None:
+        """
+        Args:
+            workers: how many batches may run side by side.
+        """
+        self.bouncer = Bouncer(1)
+        self.basis: Basis
+        """What the limit follows from where a promise governs."""
+        self.workers = workers
+        self._tuning = tuning
+        self._dispatcher = dispatcher
+        self._seconds_alone = self._seconds_each = 0.0  # as last learned
+        self._learns_from = 0.0
+        self.set_limit()
+
+    @property
+    def seconds_per_example(self) -> float:
+        """How often, in seconds, a place becomes free while the lane is busy."""
+        return self._dispatcher.cost.seconds_per_example(
+            max_batch_size=self._tuning.max_batch_size, workers=self.workers
+        )
+
+    def tune(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+        self.set_limit()
+
+    def admit(
+        self, timeout_seconds: float | None, now: float, *, idle: Callable[[], object]
+    ) -> None:
+        """One comes in.
+
+        Args:
+            timeout_seconds: after which nobody wants it computed any more.
+            idle: tells whether a worker has nothing to do; asked where it matters.
+
+        Raises:
+            QueueFull, TooLate: it does not.
+        """
+        if timeout_seconds is not None:
+            self._refuse_if_too_late(timeout_seconds, now, idle)
+        self.bouncer.admit()
+
+    def learned(self, now: float) -> bool:
+        """Something was, of what a batch takes; whether the limit has moved."""
+        if now < self._learns_from:
+            return False
+        self._learns_from = now + LEARNED_INTERVAL_SECONDS
+        self._seconds_alone = self._dispatcher.cost.seconds_alone()
+        self._seconds_each = self.seconds_per_example
+        return self.set_limit()
+
+    def set_limit(self) -> bool:
+        """The limit that is tuned, or that follows from the promise; whether it is another."""
+        promise, limit = self._tuning.promise_seconds, self._tuning.queue_limit
+        self.basis = self._dispatcher.cost.basis(
+            max_batch_size=self._tuning.max_batch_size,
+            workers=self.workers,
+            delay_seconds=self._tuning.max_queue_delay_seconds,
+        )
+        if limit is None:
+            assert promise is not None
+            limit = limit_of(promise, self.basis)
+        before, self.bouncer.limit = self.bouncer.limit, limit
+        return limit != before
+
+    def seconds_until_room(self) -> float:
+        """Until one more may enter a full lane."""
+        return self._dispatcher.cost.seconds_until_room(
+            occupied=self.bouncer.occupied,
+            limit=self.bouncer.limit,
+            max_batch_size=self._tuning.max_batch_size,
+            workers=self.workers,
+        )
+
+    def _refuse_if_too_late(
+        self, timeout_seconds: float, now: float, idle: Callable[[], object]
+    ) -> None:
+        """An empty lane lets everybody in: what was learned may be wrong, or not be true any
+        more, and nobody would ever find out."""
+        occupied = self.bouncer.occupied
+        if not 0 < occupied < self.bouncer.limit:
+            return
+        if timeout_seconds >= self._seconds_alone + occupied * self._seconds_each:
+            return
+        dispatcher = self._dispatcher
+        seconds = self._seconds_alone + len(dispatcher.queue) * self._seconds_each
+        if not idle():
+            seconds += dispatcher.first_free_in(now)
+        if timeout_seconds < seconds:
+            self.bouncer.too_late += 1
+            raise TooLate(seconds, timeout_seconds)
