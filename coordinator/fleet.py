@@ -128,17 +128,13 @@ class Replica:
         return self._link.status if self._link is not None else None
 
     def expected_seconds(self) -> float:
-        """Until one more would be answered, if all goes well; 0 before anything was measured.
+        """Until one more would be answered whose turn is next; 0 before anything was measured.
 
-        Those who run may be done any moment. An empty lane is never said to be slow: nobody
-        would ever find out that it is not.
+        Whose turn comes before is known to the host alone. An empty lane is never said to be
+        slow: nobody would ever find out that it is not.
         """
-        status, occupied = self.status, self.occupied
-        if status is None or not occupied:
-            return 0.0
-        running = status.workers * self._max_batch_size
-        ahead = max(occupied - running, 0)
-        return status.seconds_alone + ahead * status.seconds_per_example
+        status = self.status
+        return status.seconds_alone if status is not None and self.occupied else 0.0
 
     @property
     def _max_batch_size(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from minion.host.bouncer import Bouncer
 from minion.host.dispatch import Dispatcher
 from minion.host.promise import Basis, limit_of
+from wire.flows import Flow
 from wire.messages import Tuning
 
 #: What is learned from batches moves the limit at most this often: a short one costs less.
@@ -61,11 +62,17 @@ class Admission:
         self.set_limit()
 
     def admit(
-        self, timeout_seconds: float | None, now: float, *, idle: Callable[[], object]
+        self,
+        flow: Flow,
+        timeout_seconds: float | None,
+        now: float,
+        *,
+        idle: Callable[[], object],
     ) -> None:
         """One comes in.
 
         Args:
+            flow: whose turn it waits for.
             timeout_seconds: after which nobody wants it computed any more.
             idle: tells whether a worker has nothing to do; asked where it matters.
 
@@ -73,7 +80,7 @@ class Admission:
             QueueFull, TooLate: it does not.
         """
         if timeout_seconds is not None:
-            self._refuse_if_too_late(timeout_seconds, now, idle)
+            self._refuse_if_too_late(flow, timeout_seconds, now, idle)
         self.bouncer.admit()
 
     def learned(self, now: float) -> bool:
@@ -109,7 +116,7 @@ class Admission:
         )
 
     def _refuse_if_too_late(
-        self, timeout_seconds: float, now: float, idle: Callable[[], object]
+        self, flow: Flow, timeout_seconds: float, now: float, idle: Callable[[], object]
     ) -> None:
         """An empty lane lets everybody in: what was learned may be wrong, or not be true any
         more, and nobody would ever find out."""
@@ -119,7 +126,7 @@ class Admission:
         if timeout_seconds >= self._seconds_alone + occupied * self._seconds_each:
             return
         dispatcher = self._dispatcher
-        seconds = self._seconds_alone + len(dispatcher.queue) * self._seconds_each
+        seconds = self._seconds_alone + dispatcher.queue.ahead(flow) * self._seconds_each
         if not idle():
             seconds += dispatcher.first_free_in(now)
         if timeout_seconds < seconds:

@@ -128,6 +128,13 @@ class BatchQueue(Generic[E]):
         """Nobody here expires before this; `expire` tells who has, and looks again."""
         return self._deadlines.earliest
 
+    def ahead(self, flow: Flow) -> int:
+        """About how many go before the next example of this flow; takes as many steps as
+        there are callers."""
+        urgent = sum(each.waiting for each in self._classes[: flow.rank])
+        formed = sum(len(members) for members, _ in self._formed)
+        return formed + urgent + self._classes[flow.rank].ahead(flow.caller)
+
     def offer(self, example: E, now: float) -> None:
         entry = self._entry(example, now)
         group, flow = example.group, example.flow

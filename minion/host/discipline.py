@@ -77,6 +77,18 @@ class Class:
         share.waiting += 1
         return share
 
+    @property
+    def waiting(self) -> int:
+        """Examples of all its flows."""
+        return sum(share.waiting for share in self._shares.values())
+
+    def ahead(self, caller: int) -> int:
+        """About how many go before the next example of this caller's own, as if all cost the
+        same: its own, and of every other flow no more than of its own."""
+        own = self._shares.get(caller)
+        turns = 1 if own is None else own.waiting + 1
+        return sum(min(share.waiting, turns) for share in self._shares.values())
+
     def forget(self, share: Share) -> None:
         """It has nobody here any more."""
         del self._shares[share.key]

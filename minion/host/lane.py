@@ -202,7 +202,7 @@ class Lane:
         now = self._clock()
         try:
             group = self._inputs.group(inputs)
-            self._admission.admit(timeout_seconds, now, idle=self.keeper.idle)
+            self._admission.admit(flow, timeout_seconds, now, idle=self.keeper.idle)
         except NotTheModels as error:
             raise Refused(Code.INVALID_INPUT, str(error)) from error
         except QueueFull as full:

@@ -208,7 +208,10 @@ class Machine:
         try:
             timeout = arrival.timeout_seconds
             self._admission.admit(
-                timeout if timeout < math.inf else None, simulation.now, idle=self._idle
+                arrival.flow,
+                timeout if timeout < math.inf else None,
+                simulation.now,
+                idle=self._idle,
             )
         except QueueFull:
             simulation.outcome.refused += 1

@@ -15,6 +15,8 @@ from test_metrics import scraped, total
 
 from coordinator.app import open_rooms
 from coordinator.inquiries import Inquiries
+from coordinator.returns import JITTER, MARGIN, MAX_SECONDS, UNKNOWN_SECONDS
+from minion.host.promise import Basis, limit_of
 
 SLACK = 0.05
 #: Milliseconds, to which the phases are rounded.
@@ -275,3 +277,52 @@ async def test_received_is_answered_plus_refused_plus_cancelled_plus_failed(stag
     assert all(endings.values())
     assert cancelled > 0
     assert received == sum(endings.values()) + cancelled
+
+
+def limit_by(reckoning: dict[str, Any]) -> int:
+    """The limit, from the numbers of a record alone."""
+    promise = reckoning["status"].get("promise")
+    if promise is None:
+        return int(reckoning["status"]["queue_limit"])
+    numbers = {name: promise[name] for name in Basis._fields}
+    return limit_of(promise["seconds"], Basis(**numbers))
+
+
+def retry_after_by(reckoning: dict[str, Any]) -> tuple[float, float]:
+    """The least and the most that a caller could be told, from the numbers of a record alone."""
+    status = reckoning["status"]
+    each = status["seconds_per_example"] * max(status["coordinators"], 1) or UNKNOWN_SECONDS
+    each *= MARGIN
+    missing = reckoning["occupied"] - status["queue_limit"] + 1
+    least = max(missing * each, reckoning["told_seconds"] + each)
+    return min(least, MAX_SECONDS * (1 - JITTER)), min(least + JITTER * each, MAX_SECONDS)
+
+
+@pytest.mark.parametrize("settings", [{"promise_seconds": 0.05}, {"queue_limit": 3}], ids=str)
+async def test_every_random_refusal_can_be_derived_again_from_its_record(
+    stage: Stage, settings: dict[str, float]
+) -> None:
+    chance = random.Random(429)
+    coordinator, gate = await serving(stage, queue_limit=64, max_batch_size=4)
+    await coordinator.admin.patch("/models/gate/settings", json=settings)
+    answers = []
+    with gate.open():
+        for _ in range(30):
+            crowd = range(chance.randint(1, 40))
+            roads = [chance.choice([{}, OTHER_ROAD]) for _ in crowd]
+            calls = (coordinator.infer("gate", 1, headers=road) for road in roads)
+            answers += await asyncio.gather(*calls)
+    refused = [answer.json() for answer in answers if answer.status_code == 429]
+
+    assert len(refused) >= 20
+    for problem in refused:
+        found = await record(coordinator, problem["request_id"])
+        assert found["problem"] == problem
+        if "reckoning" not in found:  # the host had the last word: its numbers are the problem's
+            assert problem["occupied"] >= problem["limit"]
+            continue
+        reckoning = found["reckoning"]
+        assert limit_by(reckoning) == reckoning["status"]["queue_limit"] == problem["limit"]
+        assert reckoning["occupied"] == problem["occupied"] >= problem["limit"]
+        least, most = retry_after_by(reckoning)
+        assert least * (1 - SLACK) <= problem["retry_after"] <= most * (1 + SLACK)

@@ -106,6 +106,26 @@ def test_two_hundred_of_one_caller_do_not_hold_up_twenty_others_with_one_each() 
     assert Counter(first) == Counter(range(21))
 
 
+@pytest.mark.parametrize(
+    ("newcomer", "before"),
+    [
+        (Flow(0, 9), 2),
+        (Flow(0, 1), 3 + 4),
+        (Flow(1, 9), 13 + 1),
+        (Flow(2, 9), 13 + 5),
+    ],
+    ids=["a new caller", "one who has three here", "a new one in bulk", "a shadow"],
+)
+def test_how_many_go_before_somebody_is_known_by_his_turn(newcomer: Flow, before: int) -> None:
+    queue = queue_of(
+        *(Asked(0) for _ in range(10)),
+        *(Asked(1) for _ in range(3)),
+        *(Asked(2, rank=1) for _ in range(5)),
+    )
+
+    assert queue.ahead(newcomer) == before
+
+
 def test_one_caller_is_served_in_the_order_of_arrival() -> None:
     examples = [Asked() for _ in range(50)]
 
