@@ -41,14 +41,21 @@ class Admission:
             workers: how many batches may run side by side.
         """
         self.bouncer = Bouncer(1)
-        self.basis: Basis
-        """What the limit follows from where a promise governs."""
         self.workers = workers
         self._tuning = tuning
         self._dispatcher = dispatcher
         self._seconds_alone = self._seconds_each = 0.0  # as last learned
         self._learns_from = 0.0
         self.set_limit()
+
+    @property
+    def basis(self) -> Basis:
+        """What the limit follows from where a promise governs."""
+        return self._dispatcher.cost.basis(
+            max_batch_size=self._tuning.max_batch_size,
+            workers=self.workers,
+            delay_seconds=self._tuning.max_queue_delay_seconds,
+        )
 
     @property
     def seconds_per_example(self) -> float:
@@ -95,11 +102,6 @@ class Admission:
     def set_limit(self) -> bool:
         """The limit that is tuned, or that follows from the promise; whether it is another."""
         promise, limit = self._tuning.promise_seconds, self._tuning.queue_limit
-        self.basis = self._dispatcher.cost.basis(
-            max_batch_size=self._tuning.max_batch_size,
-            workers=self.workers,
-            delay_seconds=self._tuning.max_queue_delay_seconds,
-        )
         if limit is None:
             assert promise is not None
             limit = limit_of(promise, self.basis)
