@@ -217,7 +217,10 @@ def test_metrics_count_what_was_answered(everything: Platform) -> None:
 
     text = everything.client.get("/metrics").text
 
-    assert 'demitasse_requests_total{code="ok",route="/analyze",status="200"}' in text
+    assert (
+        'demitasse_requests_total{code="ok",ending="answered",route="/analyze",status="200"}'
+        in text
+    )
     assert 'demitasse_answers_total{code="ok",model="tagger",version="1.0.0"}' in text
 
 
