@@ -58,7 +58,7 @@ type = "integer"
 max_batch_size = {BATCH}
 max_queue_delay = "5ms"
 [admission]
-queue_limit = 70
+promise = "{PROMISE:g}s"
 [options]
 fixed = {FIXED}
 each = {EACH}
