@@ -92,11 +92,12 @@ def device() -> Iterator[Server]:
 
 
 def capacity(server: Server) -> float:
-    """Requests per second of a closed loop that keeps the device busy."""
-    told = load(
-        f"{server.url}{REQUEST.path}", REQUEST, connections=CONNECTIONS, seconds=CAPACITY_SECONDS
-    )
-    return told.requests / told.seconds
+    """Answers per second of a closed loop that keeps the device busy, once its cost is known:
+    until then the promise lets few in."""
+    url = f"{server.url}{REQUEST.path}"
+    load(url, REQUEST, connections=CONNECTIONS, seconds=CAPACITY_SECONDS)
+    told = load(url, REQUEST, connections=CONNECTIONS, seconds=CAPACITY_SECONDS)
+    return (told.requests - told.failed) / told.seconds
 
 
 def flood(factor: float, seconds: float) -> Scene:
