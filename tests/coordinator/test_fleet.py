@@ -99,9 +99,10 @@ async def test_who_would_not_be_answered_in_time_is_refused_at_once(stage: Stage
 
 
 async def test_an_empty_lane_lets_everybody_in_whatever_was_learned(stage: Stage) -> None:
-    fleet, _ = await slow(stage, 0.2)
+    fleet, replica = await slow(stage, 0.2)
 
-    fleet.reserve("gate", "1.0.0", deadline=time.monotonic() + 0.001).close()
+    with fleet.reserve("gate", "1.0.0", deadline=time.monotonic() + 0.001):
+        assert replica.taken == 1
 
 
 async def test_above_a_lowered_limit_the_wait_is_until_enough_have_left(stage: Stage) -> None:

@@ -593,6 +593,7 @@ async def test_an_empty_lane_lets_everybody_in_whatever_was_learned(
 
     example = lane.submit(x(4), {}, 0.01, lambda outcome: None)
 
+    assert (lane.bouncer.occupied, lane.bouncer.too_late) == (1, 0)
     lane.abandon(example)
     gate.open_for(1)
 

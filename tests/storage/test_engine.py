@@ -52,7 +52,10 @@ def test_migrating_twice_changes_nothing(engine: Engine):
 def test_processes_that_migrate_a_new_database_at_once_all_succeed(tmp_path: Path):
     program = "import sys; from storage.engine import *; migrate(open_engine(sys.argv[1]))"
 
-    in_parallel(4, program, f"sqlite:///{tmp_path / 'registry.db'}")
+    url = f"sqlite:///{tmp_path / 'registry.db'}"
+    in_parallel(4, program, url)
+
+    assert "registry_revision" in inspect(open_engine(url)).get_table_names()
 
 
 def test_a_commit_is_on_disk_before_it_is_answered(engine: Engine):
