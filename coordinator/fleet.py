@@ -143,14 +143,25 @@ class Replica:
     def seconds_until_room(self) -> float:
         """Until there is a place that nobody was told of."""
         return self._returns.next(
-            time.monotonic(), missing=1 - (self.room or 0), seconds_each=self._seconds_each()
+            time.monotonic(), missing=self._missing(), seconds_each=self._seconds_each()
         )
 
     def send_away(self) -> float:
         """Somebody is told to come back: in so many seconds."""
         return self._returns.tell(
-            time.monotonic(), missing=1 - (self.room or 0), seconds_each=self._seconds_each()
+            time.monotonic(), missing=self._missing(), seconds_each=self._seconds_each()
         )
+
+    def _missing(self) -> int:
+        """How many must leave before whoever is told to come back finds room.
+
+        Under a promise they come when there is room for others, too: who would fill every
+        place that becomes free makes the queue stand, and is refused once more.
+        """
+        missing, status = 1 - (self.room or 0), self.status
+        if status is None or status.promise is None:
+            return missing
+        return max(missing, self.occupied - status.promise.enough + 1)
 
     def expect(self) -> None:
         """Somebody gets a place here."""

@@ -317,6 +317,13 @@ class Promise(NamedTuple):
     """The same, of what is expected itself."""
     delay_seconds: float
     """For which a batch that is not full may be held open."""
+    standing: bool
+    """Whether the limit is kept lower, since more keep coming: see docs/adr/0018."""
+
+    @property
+    def enough(self) -> int:
+        """So many examples keep all workers busy: a batch on each, and its next one."""
+        return 2 * self.workers * self.batch_size
 
 
 class Status(NamedTuple):
@@ -375,6 +382,7 @@ def _promise(head: Mapping[str, Any]) -> Promise:
         seconds(head, "deviation"),
         seconds(head, "uncertainty"),
         seconds(head, "delay_seconds"),
+        flag(head, "standing"),
     )
 
 

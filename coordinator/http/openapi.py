@@ -176,6 +176,7 @@ ADMISSION = {
                     "deviation": NUMBER,
                     "uncertainty": NUMBER,
                     "delay_seconds": SECONDS,
+                    "standing": FLAG,
                 }
             ),
         ]

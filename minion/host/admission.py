@@ -12,7 +12,8 @@ from typing import Any
 
 from minion.host.bouncer import Bouncer
 from minion.host.dispatch import Dispatcher
-from minion.host.promise import Basis, limit_of
+from minion.host.promise import limit_of
+from minion.host.standing import Standing, standing_limit
 from wire.flows import Flow
 from wire.messages import Tuning
 
@@ -46,16 +47,10 @@ class Admission:
         self._dispatcher = dispatcher
         self._seconds_alone = self._seconds_each = 0.0  # as last learned
         self._learns_from = 0.0
+        self._standing = Standing()
+        self.stands = False
+        """Whether the limit is lower than the promise allows, since the queue stands."""
         self.set_limit()
-
-    @property
-    def basis(self) -> Basis:
-        """What the limit follows from where a promise governs."""
-        return self._dispatcher.cost.basis(
-            max_batch_size=self._tuning.max_batch_size,
-            workers=self.workers,
-            delay_seconds=self._tuning.max_queue_delay_seconds,
-        )
 
     @property
     def seconds_per_example(self) -> float:
@@ -88,12 +83,17 @@ class Admission:
         """
         if timeout_seconds is not None:
             self._refuse_if_too_late(flow, timeout_seconds, now, idle)
-        self.bouncer.admit()
+        bouncer = self.bouncer
+        bouncer.admit()
+        if bouncer.occupied >= bouncer.limit:
+            self._standing.full(now, emptied_at=self._dispatcher.emptied_at)
 
     def learned(self, now: float) -> bool:
         """Something was, of what a batch takes; whether the limit has moved."""
-        if now < self._learns_from:
+        stands = self._stands(now)
+        if now < self._learns_from and stands == self.stands:
             return False
+        self.stands = stands
         self._learns_from = now + LEARNED_INTERVAL_SECONDS
         self._seconds_alone = self._dispatcher.cost.seconds_alone()
         self._seconds_each = self.seconds_per_example
@@ -102,9 +102,17 @@ class Admission:
     def set_limit(self) -> bool:
         """The limit that is tuned, or that follows from the promise; whether it is another."""
         promise, limit = self._tuning.promise_seconds, self._tuning.queue_limit
+        self.basis = self._dispatcher.cost.basis(
+            max_batch_size=self._tuning.max_batch_size,
+            workers=self.workers,
+            delay_seconds=self._tuning.max_queue_delay_seconds,
+        )
+        """What was known when the limit was set, which follows from it under a promise."""
         if limit is None:
             assert promise is not None
             limit = limit_of(promise, self.basis)
+            if self.stands:
+                limit = standing_limit(limit, self.basis)
         before, self.bouncer.limit = self.bouncer.limit, limit
         return limit != before
 
@@ -115,6 +123,13 @@ class Admission:
             limit=self.bouncer.limit,
             max_batch_size=self._tuning.max_batch_size,
             workers=self.workers,
+        )
+
+    def _stands(self, now: float) -> bool:
+        """A queue limit is kept to the letter; what a promise needs is ours to say."""
+        promise, emptied_at = self._tuning.promise_seconds, self._dispatcher.emptied_at
+        return promise is not None and self._standing.lasts(
+            now, emptied_at=emptied_at, seconds=promise
         )
 
     def _refuse_if_too_late(

@@ -145,6 +145,11 @@ class Lane:
         """What the limit follows from where a promise governs."""
         return self._admission.basis
 
+    @property
+    def stands(self) -> bool:
+        """Whether the limit is lower than the promise allows, since the queue stands."""
+        return self._admission.stands
+
     def start(self) -> None:
         self.keeper.start()
 

@@ -268,4 +268,5 @@ def _promise(lane: Lane) -> Promise | None:
         basis.deviation,
         basis.uncertainty,
         basis.delay_seconds,
+        lane.stands,
     )

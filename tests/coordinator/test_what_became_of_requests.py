@@ -17,6 +17,7 @@ from coordinator.app import open_rooms
 from coordinator.inquiries import Inquiries
 from coordinator.returns import JITTER, MARGIN, MAX_SECONDS, UNKNOWN_SECONDS
 from minion.host.promise import Basis, limit_of
+from minion.host.standing import standing_limit
 
 SLACK = 0.05
 #: Milliseconds, to which the phases are rounded.
@@ -284,8 +285,9 @@ def limit_by(reckoning: dict[str, Any]) -> int:
     promise = reckoning["status"].get("promise")
     if promise is None:
         return int(reckoning["status"]["queue_limit"])
-    numbers = {name: promise[name] for name in Basis._fields}
-    return limit_of(promise["seconds"], Basis(**numbers))
+    basis = Basis(**{name: promise[name] for name in Basis._fields})
+    limit = limit_of(promise["seconds"], basis)
+    return standing_limit(limit, basis) if promise["standing"] else limit
 
 
 def retry_after_by(reckoning: dict[str, Any]) -> tuple[float, float]:
@@ -294,6 +296,9 @@ def retry_after_by(reckoning: dict[str, Any]) -> tuple[float, float]:
     each = status["seconds_per_example"] * max(status["coordinators"], 1) or UNKNOWN_SECONDS
     each *= MARGIN
     missing = reckoning["occupied"] - status["queue_limit"] + 1
+    if (promise := status.get("promise")) is not None:
+        busy = 2 * promise["workers"] * promise["batch_size"]
+        missing = max(missing, reckoning["occupied"] - busy + 1)
     least = max(missing * each, reckoning["told_seconds"] + each)
     return min(least, MAX_SECONDS * (1 - JITTER)), min(least + JITTER * each, MAX_SECONDS)
 

@@ -78,7 +78,7 @@ MESSAGES: dict[str, AnyMessage] = {
     "refusal-with-numbers": Refusal(7, "queue-full", "full", 0.5, {"occupied": 10, "limit": 9.5}),
     "status": Status(True, False, 10, 2, 0.05, 0.25, 2, 1),
     "status-with-a-promise": Status(
-        True, False, 10, 2, 0.05, 0.25, 2, 1, Promise(5.0, 2, 8, 0.25, 0.75, 0.125, 0.0625, 0.005)
+        True, False, 10, 2, 0.05, 0.25, 2, 1, Promise(5.0, 2, 8, 0.25, 0.75, 0.125, 0.0625, 0.005, True)
     ),
     "drain": Drain(),
     "tune": Tune(8, TUNING),
