@@ -277,8 +277,9 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     plan = json.load(sys.stdin)
     client = uvloop.run(_run(plan, Path(plan["file"]).read_bytes()))
-    columns = np.array(client.rows).reshape(-1, len(Seen._fields)).T
-    np.savez(plan["seen"], **dict(zip(Seen._fields, columns, strict=True)))
+    due, seconds, status, attempt = np.array(client.rows).reshape(-1, len(Seen._fields)).T
+    seen = Seen(due, seconds, status.astype(int), attempt.astype(int))
+    np.savez(plan["seen"], **seen._asdict())
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ def _photo(task: Task, seed: int, folder: Path) -> Path:
         package,
         {'name = "photo-0"': f'name = "photo-{seed}"', "workers = 1": f"workers = {task.workers}"},
     )
+    if task.promise_seconds is not None:
+        with (package / "model.toml").open("a") as manifest:
+            manifest.write(f'\n[admission]\npromise = "{task.promise_seconds:g}s"\n')
     return package
 
 

@@ -47,6 +47,8 @@ class Task:
     decoder: Decoder = Decoder.PILLOW
     networks: int = 1
     """How many networks look at each photo."""
+    promise_seconds: float | None = None
+    """Within which a model is to answer, for who can be told that."""
 
     def variables(self) -> dict[str, str]:
         """What to put into a server's environment."""
