@@ -24,7 +24,8 @@ from coordinator.link import Link
 from minion.host.dispatch import Ran
 from minion.host.simulation import Arrival, Outcome, Setting, simulate
 from wire.flows import Flow
-from wire.messages import Status, Tuning
+from wire.status import Status
+from wire.tuning import Tuning
 
 #: A batch of n takes so many seconds, give or take; 160 examples a second in batches of 16.
 FIXED, EACH, BATCH, SPREAD = 0.02, 0.005, 16, 0.1

@@ -15,8 +15,8 @@ from typing import NamedTuple, NewType
 import msgspec
 
 from model_registry.snapshot import ModelEntry, Snapshot, Version
+from wire.answers import Answer
 from wire.errors import WireError
-from wire.messages import Answer
 from wire.tensor import Tensor
 
 Key = NewType("Key", bytes)

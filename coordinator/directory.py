@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from coordinator.fleet import Fleet, Place
 from model_registry.snapshot import ModelEntry, Snapshot
-from wire.messages import Tuning
+from wire.tuning import Tuning
 
 log = logging.getLogger("demitasse.coordinator.directory")
 

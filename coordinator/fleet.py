@@ -31,9 +31,11 @@ from coordinator.parcels import Parcels
 from coordinator.returns import Returns
 from wire.answers import unpack_answer
 from wire.errors import WireError
+from wire.examples import Result
 from wire.flows import ANYBODY, Flow
-from wire.messages import Result, Status, Tuning
+from wire.status import Status
 from wire.tensor import Tensor, made
+from wire.tuning import Tuning
 
 log = logging.getLogger("demitasse.coordinator.fleet")
 

@@ -26,29 +26,16 @@ from coordinator.errors import (
     from_wire,
 )
 from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
+from wire.bodies import body_of, padded
 from wire.errors import WireError
+from wire.examples import Cancel, Failure, Predict, Refusal, Result
 from wire.flows import ANYBODY, Flow
 from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, UPGRADE_TOKEN, FrameReader, fresh
-from wire.messages import (
-    Cancel,
-    Drain,
-    Failure,
-    Hello,
-    Memory,
-    Message,
-    Predict,
-    Ready,
-    Refusal,
-    Result,
-    Status,
-    Tune,
-    Tuned,
-    Tuning,
-    body_of,
-    decode,
-    padded,
-)
+from wire.greetings import Hello, Memory, Ready
+from wire.messages import Message, decode
+from wire.status import Drain, Status
 from wire.tensor import Buffer, Tensor, made
+from wire.tuning import Tune, Tuned, Tuning
 
 log = logging.getLogger("demitasse.coordinator.link")
 

@@ -23,7 +23,7 @@ from minion.host.dispatch import Ran
 from minion.host.replay import Replay
 from minion.host.simulation import Arrival, Outcome, Setting, simulate
 from wire.flows import Flow
-from wire.messages import Tuning
+from wire.tuning import Tuning
 
 #: A host answers within milliseconds, or hangs.
 _ANSWER_SECONDS = 5.0

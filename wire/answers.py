@@ -9,14 +9,13 @@ look for them.
 from __future__ import annotations
 
 import math
-from typing import Any, List, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 import msgpack
 import numpy as np
 
 from wire.errors import WireError
-from wire.messages import Answer
-from wire.tensor import DTYPES, Tensor
+from wire.tensor import DTYPES, Buffer, Tensor
 
 TENSOR_EXTENSION = 1
 #: Of a placeholder. Below the four of msgpack's own timestamps, which are refused by it.
@@ -24,6 +23,17 @@ _MAX_EXTENSION_BYTES = 2
 #: Of an answer without its arrays, which travel beside it. A megabyte is a long text already.
 MAX_ANSWER_BYTES = 16 * 2**20
 MAX_DEPTH = 32  # far above what a person would design, far below the recursion limit
+
+
+class Answer(NamedTuple):
+    """What a model said of one example: msgpack in which extension type 1 stands for a tensor.
+
+    The extension's data is the index into `tensors`, one unsigned byte or
+    two, little endian. Hosts pass `packed` on without looking inside.
+    """
+
+    packed: Buffer
+    tensors: Sequence[Tensor]
 
 
 def pack_answer(value: Any) -> Tuple[bytes, List[np.ndarray]]:

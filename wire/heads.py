@@ -1,8 +1,8 @@
 """What all messages are made of: kinds, heads that are checked field by field, tensors by shape.
 
 A head is a small msgpack map. Whatever is missing in one, or of the wrong type,
-is a WireError that names the field. Used by `messages` and `batches`, which say
-what the fields mean.
+is a WireError that names the field. Used by all rooms that have messages, which
+say what the fields mean.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from coordinator.arrivals import Records
     from coordinator.config import Settings
     from deploy.planning import Figures, Today, Wish
-    from wire.messages import Tuning
+    from wire.tuning import Tuning
 
 #: Past it the forecast is of another traffic, and takes as long as a coffee.
 _FACTORS = (0.01, 100.0)

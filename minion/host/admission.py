@@ -15,7 +15,7 @@ from minion.host.dispatch import Dispatcher
 from minion.host.promise import limit_of
 from minion.host.standing import Standing, standing_limit
 from wire.flows import Flow
-from wire.messages import Tuning
+from wire.tuning import Tuning
 
 #: What is learned from batches moves the limit at most this often: a short one costs less.
 LEARNED_INTERVAL_SECONDS = 0.02

@@ -18,7 +18,7 @@ from minion.host.batching import Batch, BatchPolicy, BatchQueue, Queued, Wait
 from minion.host.company import Company
 from minion.host.cost import BatchCost
 from minion.host.economy import Economy
-from wire.messages import Tuning
+from wire.tuning import Tuning
 
 #: What batches took is remembered of so many, for whoever plans.
 MAX_RAN = 1024

@@ -27,12 +27,13 @@ from minion.host.promise import Basis
 from minion.host.savings import Savings
 from minion.host.spec import ServiceSpec
 from minion.host.workers import Worker
+from wire.answers import Answer
 from wire.batches import BatchFailure, BatchResult, Invalid
 from wire.errors import Code, WireError
 from wire.flows import ANYBODY, Flow
-from wire.messages import Answer, Tuning
 from wire.reasons import Reason
 from wire.tensor import Tensor, made
+from wire.tuning import Tuning
 
 #: How often a worker may die of one example alone: once by bad luck, and once more.
 MAX_CRASHES = 2

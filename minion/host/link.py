@@ -16,24 +16,13 @@ from typing import cast
 from minion.host.lane import Answered, Example, Lane, Outcome, Refused
 from minion.host.shared import open_shared
 from wire.errors import WireError
+from wire.examples import Cancel, Failure, Predict, Refusal, Result
 from wire.frames import MAX_EXAMPLE_BYTES, FrameReader
-from wire.messages import (
-    Cancel,
-    Drain,
-    Failure,
-    Hello,
-    Message,
-    Predict,
-    Promise,
-    Ready,
-    Refusal,
-    Result,
-    Status,
-    Tune,
-    Tuned,
-    decode,
-)
+from wire.greetings import Hello, Ready
+from wire.messages import Message, decode
+from wire.status import Drain, Promise, Status
 from wire.tensor import Buffer, made
+from wire.tuning import Tune, Tuned
 
 log = logging.getLogger("demitasse.host.link")
 

@@ -33,8 +33,10 @@ from wire.flows import (
     rank_of,
 )
 from wire.frames import UPGRADE_TOKEN
-from wire.messages import Ready, Tuning, checked_parameters
+from wire.greetings import Ready
+from wire.parameters import checked_parameters
 from wire.tensor import DTYPES, Tensor
+from wire.tuning import Tuning
 
 #: What one example may take over HTTP; links have limits of their own.
 MAX_BODY_BYTES = 256 * 2**20

@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 
-from wire.messages import Memory
+from wire.greetings import Memory
 
 #: Without blocking: what is named by mistake may be a pipe, whose other end nobody opens.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK

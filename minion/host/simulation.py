@@ -21,7 +21,7 @@ from minion.host.dispatch import Dispatcher, Ran
 from minion.host.inputs import Group
 from minion.host.views import Views
 from wire.flows import ANYBODY, Flow
-from wire.messages import Tuning
+from wire.tuning import Tuning
 
 
 class Arrival(NamedTuple):

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from wire.messages import Tuning
 from wire.tensor import TensorSpec
 from wire.torch_options import TorchOptions
+from wire.tuning import Tuning
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]

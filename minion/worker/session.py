@@ -19,9 +19,9 @@ from minion.model import Answer, Batch, InvalidInput, Model
 from wire.answers import pack_answer
 from wire.area import Area
 from wire.batches import BatchFailure, BatchResult, Invalid, PackedAnswer, Run, TensorRef
+from wire.bodies import TENSOR_ALIGNMENT
 from wire.errors import Code, WireError
 from wire.frames import MAX_BODY_BYTES, MAX_HEAD_BYTES
-from wire.messages import TENSOR_ALIGNMENT
 from wire.tensor import DTYPES, Buffer, Tensor, made
 
 #: Of a batch's answers without their arrays; the rest of the head is for refusals.

@@ -8,7 +8,7 @@ import pytest
 from edge import calling
 from stage import Stage
 
-from wire.messages import Tuning
+from wire.tuning import Tuning
 
 WHO = {"Demitasse-Operator": "ada"}
 

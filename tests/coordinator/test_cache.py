@@ -25,7 +25,7 @@ from coordinator.digests import DIGEST_BYTES, MOST_ON_THE_LOOP_BYTES, digest_now
 from model_registry.manifest import parse_manifest
 from model_registry.settings import Settings
 from model_registry.snapshot import ModelEntry, Snapshot, Version
-from wire.messages import Answer
+from wire.answers import Answer
 from wire.tensor import Tensor
 
 RULE = AccuracyRule(minimum=0.8, step=0.01)

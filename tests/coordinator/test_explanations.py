@@ -12,7 +12,8 @@ from coordinator.explanations import document, part_of
 from coordinator.fleet import Prediction
 from coordinator.merge import Cached, Outcome, Shared
 from coordinator.records import Part, Photo, Record
-from wire.messages import Answer, Result
+from wire.answers import Answer
+from wire.examples import Result
 from wire.reasons import Reason
 
 PREDICTION = Prediction(

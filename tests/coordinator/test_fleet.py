@@ -16,8 +16,8 @@ from coordinator.errors import DeadlineUnmeetable, NotServing, QueueFull
 from coordinator.fleet import Fleet, Prediction, Replica
 from coordinator.link import settling
 from coordinator.parcels import Parcels
-from wire.messages import Tuning
 from wire.tensor import Tensor
+from wire.tuning import Tuning
 
 MIB = 2**20
 

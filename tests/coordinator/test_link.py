@@ -28,8 +28,12 @@ from coordinator.link import Link, open_link, settling
 from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
 from minion.host.server import create_app
 from minion.host.spec import write_spec
-from wire.messages import Answer, Hello, Ready, Result, Status, Tuning
+from wire.answers import Answer
+from wire.examples import Result
+from wire.greetings import Hello, Ready
+from wire.status import Status
 from wire.tensor import Tensor
+from wire.tuning import Tuning
 
 MIB = 2**20
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"

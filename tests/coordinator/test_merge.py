@@ -16,7 +16,8 @@ from coordinator.merge import (
     refuse_if_nothing,
     refuse_if_required,
 )
-from wire.messages import Answer, Result
+from wire.answers import Answer
+from wire.examples import Result
 
 ANSWER = Prediction(
     Result(1, Answer(b"", []), 4, queue_seconds=0.0012345, predict_seconds=0.25, left=0),

@@ -10,8 +10,8 @@ from coordinator.fleet import Prediction
 from coordinator.results import Results
 from model_registry.settings import Settings
 from model_registry.snapshot import ModelEntry, Snapshot, Version
-from wire.answers import pack_answer, unpack_answer
-from wire.messages import Answer, Result
+from wire.answers import Answer, pack_answer, unpack_answer
+from wire.examples import Result
 
 GOOD, POOR, BETTER = version("1.0.0", 0.9), version("1.1.0", 0.7), version("2.0.0", 0.95)
 BODY = b'{"inputs": {"x": [1]}}'

@@ -12,7 +12,7 @@ from coordinator.arrivals import RECORD, Records
 from deploy.planning import CannotPlan, Wish, arrivals_of, ask_hosts, at_rate, forecast
 from minion.host.dispatch import Ran
 from minion.host.simulation import Setting
-from wire.messages import Tuning
+from wire.tuning import Tuning
 
 
 def records(count: int, *, seconds: float = 100.0, callers: int = 5) -> Records:

@@ -7,7 +7,7 @@ from typing import Any
 from minion.host.admission import LEARNED_INTERVAL_SECONDS, Admission
 from minion.host.dispatch import Dispatcher
 from minion.host.promise import limit_of
-from wire.messages import Tuning
+from wire.tuning import Tuning
 
 PROMISE = 1.0
 

@@ -21,9 +21,9 @@ from minion.host.workers import State
 from tests.minion.service import POISON, Gate, alive, ask, ask_all, children, eventually, read, x
 from wire.errors import Code
 from wire.flows import Flow
-from wire.messages import Tuning
 from wire.tensor import Tensor
 from wire.torch_options import TorchOptions
+from wire.tuning import Tuning
 
 StartLane = Callable[..., Awaitable[Lane]]
 

@@ -20,21 +20,14 @@ from minion.host.server import LANE, create_app
 from minion.host.spec import InputSpec
 from tests.minion.service import DEADLINE_SECONDS, POISON, Gate, eventually, service, x
 from wire.answers import unpack_answer
+from wire.examples import Cancel, Predict, Result
 from wire.frames import FrameReader
-from wire.messages import (
-    Cancel,
-    Drain,
-    Hello,
-    Message,
-    Predict,
-    Ready,
-    Result,
-    Status,
-    Tune,
-    Tuning,
-)
+from wire.greetings import Hello, Ready
+from wire.messages import Message
 from wire.messages import decode as decode_message
+from wire.status import Drain, Status
 from wire.tensor import Tensor
+from wire.tuning import Tune, Tuning
 
 
 class Host:

@@ -10,11 +10,10 @@ import pytest
 
 from minion.model import Batch, InvalidInput, Model
 from minion.worker.session import Session, zeros
-from wire.answers import MAX_ANSWER_BYTES, unpack_answer
+from wire.answers import MAX_ANSWER_BYTES, Answer, unpack_answer
 from wire.area import Area
 from wire.batches import BatchFailure, BatchResult, Invalid, Run
 from wire.frames import MAX_BODY_BYTES, FrameReader
-from wire.messages import Answer
 from wire.tensor import Tensor
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from minion.host.shared import open_shared
 from tests.minion.conftest import descriptors
-from wire.messages import Memory
+from wire.greetings import Memory
 
 SIZE = 2**16
 

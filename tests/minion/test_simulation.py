@@ -11,7 +11,7 @@ import pytest
 from minion.host.dispatch import Ran
 from minion.host.simulation import Arrival, Outcome, Setting, simulate
 from wire.flows import Flow
-from wire.messages import Tuning
+from wire.tuning import Tuning
 
 
 class Arithmetic:

@@ -13,7 +13,7 @@ from minion.host.promise import Basis
 from minion.host.simulation import Arrival, Outcome, Setting, simulate
 from minion.host.standing import Standing, standing_limit
 from wire.flows import Flow
-from wire.messages import Tuning
+from wire.tuning import Tuning
 
 #: A batch of n takes 30 ms and 10 ms for each: 73 a second in batches of eight.
 FIXED, EACH, BATCH = 0.03, 0.01, 8

@@ -14,7 +14,7 @@ import msgpack
 import numpy as np
 
 from wire import batches, messages
-from wire.answers import pack_answer
+from wire.answers import Answer, pack_answer
 from wire.batches import (
     BatchFailure,
     BatchResult,
@@ -25,29 +25,16 @@ from wire.batches import (
     Run,
     TensorRef,
 )
+from wire.examples import Cancel, Failure, Predict, Refusal, Result
 from wire.flows import Flow
 from wire.frames import Frame
+from wire.greetings import Hello, Memory, Ready
 from wire.heads import Kind
-from wire.messages import (
-    Answer,
-    Cancel,
-    Drain,
-    Failure,
-    Hello,
-    Memory,
-    Predict,
-    Promise,
-    Ready,
-    Refusal,
-    Result,
-    Status,
-    Tune,
-    Tuned,
-    Tuning,
-)
 from wire.reasons import Reason
+from wire.status import Drain, Promise, Status
 from wire.tensor import Tensor
 from wire.torch_options import TorchOptions
+from wire.tuning import Tune, Tuned, Tuning
 
 FOLDER = Path(__file__).parent / "golden"
 TUNING = Tuning(queue_limit=10, max_batch_size=8, max_queue_delay_seconds=0.005, revision=3)
@@ -78,7 +65,8 @@ MESSAGES: dict[str, AnyMessage] = {
     "refusal-with-numbers": Refusal(7, "queue-full", "full", 0.5, {"occupied": 10, "limit": 9.5}),
     "status": Status(True, False, 10, 2, 0.05, 0.25, 2, 1),
     "status-with-a-promise": Status(
-        True, False, 10, 2, 0.05, 0.25, 2, 1, Promise(5.0, 2, 8, 0.25, 0.75, 0.125, 0.0625, 0.005, True)
+        True, False, 10, 2, 0.05, 0.25, 2, 1,
+        Promise(5.0, 2, 8, 0.25, 0.75, 0.125, 0.0625, 0.005, True),
     ),
     "drain": Drain(),
     "tune": Tune(8, TUNING),

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wire.answers import pack_answer, unpack_answer
+from wire.answers import Answer, pack_answer, unpack_answer
 from wire.errors import WireError
-from wire.messages import Answer
 from wire.tensor import Tensor
 
 

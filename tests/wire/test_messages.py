@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from tests.wire.golden import MESSAGES, AnyMessage, decode, encoded, map_of
 from wire import messages
 from wire.errors import WireError
+from wire.examples import Predict, Result
 from wire.frames import Frame, FrameReader
 from wire.heads import Kind
-from wire.messages import Predict, Result, checked_parameters
+from wire.parameters import checked_parameters
 from wire.tensor import Tensor
 
 

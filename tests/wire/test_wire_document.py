@@ -19,7 +19,7 @@ from wire.frames import (
     FrameReader,
 )
 from wire.heads import Kind
-from wire.messages import MAX_PARAMETER_DEPTH
+from wire.parameters import MAX_PARAMETER_DEPTH
 from wire.tensor import DTYPES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text("utf-8")
