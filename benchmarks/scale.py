@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.servers import machine
-from coordinator.fleet import Fleet, Place
+from coordinator.fleet import Fleet
 from coordinator.link import Link
+from coordinator.replica import Place
 from minion.host.dispatch import Ran
 from minion.host.simulation import Arrival, Outcome, Setting, simulate
 from wire.flows import Flow

@@ -19,7 +19,7 @@ from coordinator.decoder import DECODER, DECODER_VERSION
 from coordinator.errors import DemitasseError, InvalidParameter, UnknownModel
 from coordinator.examples import Example, Examples
 from coordinator.explanations import part_of
-from coordinator.fleet import Fleet, Ticket
+from coordinator.fleet import Fleet
 from coordinator.merge import (
     Outcome,
     is_pending,
@@ -35,6 +35,7 @@ from coordinator.records import Photo
 from coordinator.results import Results
 from coordinator.router import ModelRef, resolve
 from coordinator.seats import NO_ROOM, Seats
+from coordinator.ticket import Ticket
 from coordinator.together import together
 from model_registry.snapshot import Snapshot, Version
 from wire.flows import Flow

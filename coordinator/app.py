@@ -21,7 +21,7 @@ from coordinator.arrivals import Arrivals, arrivals_folder
 from coordinator.cache import AccuracyRule
 from coordinator.config import Settings
 from coordinator.directory import Directory, Places
-from coordinator.fleet import Fleet, Place
+from coordinator.fleet import Fleet
 from coordinator.http import admin, native, openapi
 from coordinator.http.body import SERVER_OPTIONS, PayloadLimits
 from coordinator.http.express import Express, Patience
@@ -32,6 +32,7 @@ from coordinator.http.middleware import counted, problems
 from coordinator.inquiries import Inquiries
 from coordinator.parcels import Parcels
 from coordinator.records import Records
+from coordinator.replica import Place
 from coordinator.results import Results
 from model_registry.artifacts import ArtifactStore
 from model_registry.catalog import Catalog

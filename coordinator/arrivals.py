@@ -3,8 +3,8 @@
 On a request's way one tuple is put on a list; once a second a thread appends the
 list to a file. A file is a head and records of one size, one file per process
 until it is full, so that a process that is killed spoils nothing but its last
-record. The oldest files make room. `fleet` notes arrivals, `app` opens and closes
-this, and the command line reads it; it knows neither requests nor answers.
+record. The oldest files make room. `ticket` and `seats` note arrivals, `app` opens
+and closes this, and the command line reads it; it knows neither requests nor answers.
 """
 
 from __future__ import annotations

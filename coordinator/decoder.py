@@ -18,8 +18,8 @@ from coordinator.errors import (
     PredictTimeout,
     WorkerCrashed,
 )
-from coordinator.fleet import Prediction, Ticket
 from coordinator.metrics import count_answer
+from coordinator.ticket import Prediction, Ticket
 from model_registry.manifest import ImageInput
 from model_registry.snapshot import Version
 from wire.tensor import Buffer, Tensor

@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from coordinator.fleet import Fleet, Place
+from coordinator.fleet import Fleet
+from coordinator.replica import Place
 from model_registry.snapshot import ModelEntry, Snapshot
 from wire.tuning import Tuning
 

@@ -17,12 +17,12 @@ from coordinator.cache import Entry, Key, key_of
 from coordinator.decoder import predict
 from coordinator.digests import digest_of
 from coordinator.errors import DemitasseError
-from coordinator.fleet import Prediction
 from coordinator.flights import Flights, Wait, is_misfortune, settled
 from coordinator.merge import Cached, Outcome, Shared
 from coordinator.metrics import count_shared
 from coordinator.results import Results
 from coordinator.seats import Seats
+from coordinator.ticket import Prediction
 from model_registry.snapshot import Version
 from wire.answers import unpack_answer
 from wire.tensor import Buffer, Tensor

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from coordinator.errors import DemitasseError
-from coordinator.fleet import Prediction
 from coordinator.merge import Cached, Outcome, Shared, is_pending, milliseconds
 from coordinator.metrics import ending_of
 from coordinator.records import NOT_KNOWN, Part, Photo, Record
+from coordinator.ticket import Prediction
 from wire.reasons import Reason
 
 COMPUTED = "computed"

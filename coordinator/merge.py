@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from coordinator.cache import Entry
 from coordinator.errors import DeadlineExceeded, DemitasseError
-from coordinator.fleet import Prediction
+from coordinator.ticket import Prediction
 
 
 class Cached(NamedTuple):

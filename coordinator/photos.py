@@ -31,7 +31,6 @@ from coordinator.decoder import (
 )
 from coordinator.digests import DIGEST_BYTES, digest_of
 from coordinator.errors import DeadlineExceeded, DemitasseError
-from coordinator.fleet import Prediction
 from coordinator.flights import Flights, Wait, is_misfortune, settled
 from coordinator.merge import (
     Cached,
@@ -45,6 +44,7 @@ from coordinator.merge import (
 from coordinator.metrics import count_shared
 from coordinator.results import Results
 from coordinator.seats import Seats
+from coordinator.ticket import Prediction
 from coordinator.together import together
 from model_registry.snapshot import Version
 from wire.answers import unpack_answer

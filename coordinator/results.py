@@ -12,8 +12,8 @@ import logging
 from typing import Protocol
 
 from coordinator.cache import AccuracyRule, Entry, Key, PhotoFacts, Table
-from coordinator.fleet import Prediction
 from coordinator.metrics import count_cache_lookup, show_cache
+from coordinator.ticket import Prediction
 from model_registry.snapshot import Snapshot, Version
 from wire.answers import unpack_answer
 from wire.errors import WireError

@@ -4,7 +4,7 @@ A full lane frees one place every so often. Told that moment, all who were
 refused would come back for the same place; so each is told of the next one that
 nobody was told of before. Nothing is kept free for them: newcomers may take a
 place that somebody was told of, and whoever is refused after that is told of a
-later one. Pure: `fleet` has one of these per replica, and says what it sees.
+later one. Pure: each `replica` has one of these, and says what it sees.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ from typing import Self
 
 from coordinator.arrivals import Note, refused
 from coordinator.errors import DeadlineUnmeetable, DemitasseError, QueueFull
-from coordinator.fleet import Fleet, Ticket
+from coordinator.fleet import Fleet
+from coordinator.ticket import Ticket
 from wire.flows import Flow
 
 NO_ROOM = (QueueFull, DeadlineUnmeetable)

@@ -35,7 +35,8 @@ ALLOWED = {
 #: Inside the coordinator: the later may know the earlier.
 COORDINATOR_ORDER = [
     {"errors", "metrics", "config", "parcels", "records", "returns", "arrivals"},
-    {"router", "link", "fleet", "directory", "cache", "digests", "flights", "seats", "together"},
+    {"router", "link", "cache", "digests", "flights", "together"},
+    {"replica", "ticket", "fleet", "directory", "seats"},
     {"merge", "results", "shared_results"},
     {"decoder", "photos", "examples", "explanations", "analysis", "inquiries"},
     {"http"},

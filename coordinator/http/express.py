@@ -23,7 +23,6 @@ from typing import NamedTuple, cast
 from coordinator.analysis import Analysis
 from coordinator.errors import BodyTimeout, DemitasseError, Internal
 from coordinator.explanations import CANCELLED, part_of
-from coordinator.fleet import Prediction
 from coordinator.http import payloads, plain, replies
 from coordinator.http.body import PayloadLimits
 from coordinator.http.errands import Errand, errand
@@ -34,6 +33,7 @@ from coordinator.merge import Outcome, model_entry
 from coordinator.metrics import count_cancelled, count_request, flush, received
 from coordinator.records import Part, Record, Records
 from coordinator.router import ModelRef, resolve
+from coordinator.ticket import Prediction
 from model_registry.snapshot import Snapshot, Version
 
 _log = logging.getLogger(__name__)

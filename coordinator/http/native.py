@@ -19,11 +19,12 @@ from coordinator.analysis import Analysis
 from coordinator.directory import Directory
 from coordinator.errors import BodyTimeout, NotServing
 from coordinator.explanations import part_of
-from coordinator.fleet import Fleet, Replica
+from coordinator.fleet import Fleet
 from coordinator.http import payloads
 from coordinator.http.keys import ASKED, CALLERS, CAME, LIMITS, REQUEST_ID, TIMEOUTS
 from coordinator.merge import Outcome, model_entry
 from coordinator.metrics import exposition, flush
+from coordinator.replica import Replica
 from coordinator.router import ModelRef, resolve
 from model_registry.snapshot import ModelEntry, Version
 from wire.flows import Flow

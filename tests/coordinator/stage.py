@@ -25,7 +25,7 @@ from PIL import Image
 from coordinator.app import Rooms, create_admin_app, create_runner, open_rooms, serve_public
 from coordinator.config import Settings
 from coordinator.decoder import DECODER, DECODER_INPUT, DECODER_VERSION
-from coordinator.fleet import Place, Replica
+from coordinator.replica import Place, Replica
 from minion.host.lane import Lane
 from minion.host.link import Links
 from minion.host.server import LANE, LINKS, create_app

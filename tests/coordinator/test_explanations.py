@@ -9,9 +9,9 @@ import pytest
 from coordinator.cache import Entry
 from coordinator.errors import DeadlineExceeded, ModelError
 from coordinator.explanations import document, part_of
-from coordinator.fleet import Prediction
 from coordinator.merge import Cached, Outcome, Shared
 from coordinator.records import Part, Photo, Record
+from coordinator.ticket import Prediction
 from wire.answers import Answer
 from wire.examples import Result
 from wire.reasons import Reason

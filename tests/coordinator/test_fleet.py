@@ -13,9 +13,11 @@ import pytest
 from stage import Host, Stage, eventually
 
 from coordinator.errors import DeadlineUnmeetable, NotServing, QueueFull
-from coordinator.fleet import Fleet, Prediction, Replica
+from coordinator.fleet import Fleet
 from coordinator.link import settling
 from coordinator.parcels import Parcels
+from coordinator.replica import Replica
+from coordinator.ticket import Prediction
 from wire.tensor import Tensor
 from wire.tuning import Tuning
 

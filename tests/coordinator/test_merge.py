@@ -6,7 +6,6 @@ import pytest
 
 from coordinator.cache import Entry
 from coordinator.errors import DeadlineExceeded, InvalidInput, ModelError, QueueFull
-from coordinator.fleet import Prediction
 from coordinator.merge import (
     Cached,
     Shared,
@@ -16,6 +15,7 @@ from coordinator.merge import (
     refuse_if_nothing,
     refuse_if_required,
 )
+from coordinator.ticket import Prediction
 from wire.answers import Answer
 from wire.examples import Result
 

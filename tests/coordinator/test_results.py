@@ -6,8 +6,8 @@ from test_cache import RULE, version
 
 from coordinator.cache import Key, key_of
 from coordinator.digests import digest_now
-from coordinator.fleet import Prediction
 from coordinator.results import Results
+from coordinator.ticket import Prediction
 from model_registry.settings import Settings
 from model_registry.snapshot import ModelEntry, Snapshot, Version
 from wire.answers import Answer, pack_answer, unpack_answer
