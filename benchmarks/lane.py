@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.servers import machine
-from minion.host.lane import Answered, Lane, Outcome
+from minion.host.examples import Answered, Outcome
+from minion.host.lane import Lane
 from minion.host.spec import InputSpec, ServiceSpec
 from wire.tensor import Tensor
 

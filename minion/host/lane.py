@@ -13,82 +13,29 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import Any
 
 from minion.host.admission import Admission, TooLate
 from minion.host.batching import Batch, Wait, halve
 from minion.host.bouncer import Ending, QueueFull
 from minion.host.dispatch import SHORTEST_WAIT_SECONDS, Dispatcher, Ran
-from minion.host.inputs import Group, Inputs, NotTheModels
+from minion.host.examples import Answered, Example, Failed, Outcome, Refused
+from minion.host.inputs import Inputs, NotTheModels
 from minion.host.keeper import Keeper
+from minion.host.lane_batch import LaneBatch, outcomes_of
 from minion.host.promise import Basis
 from minion.host.savings import Savings
 from minion.host.spec import ServiceSpec
 from minion.host.workers import Worker
-from wire.answers import Answer
-from wire.batches import BatchFailure, BatchResult, Invalid
+from wire.batches import BatchFailure, BatchResult
 from wire.errors import Code, WireError
 from wire.flows import ANYBODY, Flow
 from wire.reasons import Reason
-from wire.tensor import Tensor, made
+from wire.tensor import Tensor
 from wire.tuning import Tuning
 
 #: How often a worker may die of one example alone: once by bad luck, and once more.
 MAX_CRASHES = 2
-
-
-class Answered(NamedTuple):
-    answer: Answer
-    batch_size: int
-    queue_seconds: float
-    predict_seconds: float
-    left: int
-    """Why the batch left the queue when it did: a `Reason`."""
-
-
-class Failed(NamedTuple):
-    code: str
-    detail: str
-    invalid_input: bool = False
-
-
-Outcome = Answered | Failed
-
-
-class Refused(Exception):
-    """The example was not accepted; nothing was kept of it."""
-
-    def __init__(
-        self,
-        code: Code,
-        detail: str,
-        retry_after_seconds: float = 0.0,
-        numbers: Mapping[str, float] | None = None,
-    ) -> None:
-        """
-        Args:
-            numbers: by name, those from which the refusal follows.
-        """
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-        self.retry_after_seconds = retry_after_seconds
-        self.numbers = numbers or {}
-
-
-class Example(msgspec.Struct, eq=False):
-    """One accepted example. `settle` is called once, unless it is abandoned first."""
-
-    inputs: Mapping[str, Tensor]
-    parameters: Mapping[str, Any]
-    deadline: float | None
-    settle: Callable[[Outcome], None] | None
-    group: Group
-    flow: Flow
-    submitted: float
-    crashes: int = 0
 
 
 class Lane:
@@ -355,7 +302,7 @@ class Lane:
         size = len(members)
         if len(result.answers) != size:
             raise WireError(f"{len(result.answers)} answers for a batch of {size}")
-        outcomes = _outcomes(batch, result, worker)
+        outcomes = outcomes_of(batch, result, worker)
         now = self._clock()
         seconds = self._dispatcher.done(batch, now)
         self.savings.ran(sum([example.group.work for example in members]), seconds)
@@ -406,42 +353,6 @@ class Lane:
         self._soon()
 
 
-class LaneBatch:
-    """A batch on a worker; see `workers.RunningBatch`."""
-
-    __slots__ = ("_lane", "beside", "members", "reason", "started")
-
-    def __init__(self, lane: Lane, members: list[Example], reason: Reason) -> None:
-        self._lane = lane
-        self.members = members
-        self.reason = reason
-        self.started = 0.0
-        self.beside = 0
-
-    @property
-    def inputs(self) -> Sequence[Mapping[str, Tensor]]:
-        return [example.inputs for example in self.members]
-
-    @property
-    def parameters(self) -> Sequence[Mapping[str, Any]]:
-        return [example.parameters for example in self.members]
-
-    def begun(self) -> None:
-        self._lane.batch_begun(self)
-
-    def done(self, result: BatchResult, worker: Worker) -> None:
-        self._lane.batch_done(self, result, worker)
-
-    def failed(self, failure: BatchFailure) -> None:
-        self._lane.batch_failed(self, failure)
-
-    def lost(self, *, timed_out: bool) -> None:
-        self._lane.batch_lost(self, timed_out=timed_out)
-
-    def returned(self) -> None:
-        self._lane.batch_returned(self)
-
-
 def _too_late(late: TooLate) -> Refused:
     expected, left = late.expected_seconds, late.left_seconds
     numbers = {"expected_seconds": expected, "left_seconds": left}
@@ -454,18 +365,3 @@ def _ending(outcome: Outcome) -> Ending:
     if outcome.code == Code.DEADLINE_EXCEEDED.value:
         return Ending.EXPIRED
     return Ending.FAILED
-
-
-def _outcomes(batch: LaneBatch, result: BatchResult, worker: Worker) -> list[Outcome]:
-    size, started, seconds = len(batch.members), batch.started, result.seconds
-    reason = batch.reason
-    outcomes: list[Outcome] = []
-    for example, entry in zip(batch.members, result.answers, strict=True):
-        if isinstance(entry, Invalid):
-            outcomes.append(Failed(*entry))
-            continue
-        tensors = [worker.tensor(ref, result) for ref in entry.tensors] if entry.tensors else ()
-        answer = made(Answer, (entry.packed, tensors))
-        told = (answer, size, started - example.submitted, seconds, reason)
-        outcomes.append(made(Answered, told))
-    return outcomes

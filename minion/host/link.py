@@ -13,7 +13,8 @@ import logging
 from collections.abc import Callable
 from typing import cast
 
-from minion.host.lane import Answered, Example, Lane, Outcome, Refused
+from minion.host.examples import Answered, Example, Outcome, Refused
+from minion.host.lane import Lane
 from minion.host.shared import open_shared
 from wire.errors import WireError
 from wire.examples import Cancel, Failure, Predict, Refusal, Result

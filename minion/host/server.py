@@ -17,7 +17,8 @@ import numpy as np
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from minion.host.lane import Failed, Lane, Outcome, Refused
+from minion.host.examples import Failed, Outcome, Refused
+from minion.host.lane import Lane
 from minion.host.link import HostLink, Links
 from minion.host.metrics import host_metrics
 from minion.host.spec import ServiceSpec

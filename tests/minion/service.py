@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from minion.host.lane import Failed, Lane, Outcome
+from minion.host.examples import Failed, Outcome
+from minion.host.lane import Lane
 from minion.host.server import run_one
 from minion.host.spec import InputSpec, ServiceSpec
 from wire.answers import unpack_answer

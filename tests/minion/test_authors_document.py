@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from minion.host.lane import Failed, Lane
+from minion.host.examples import Failed
+from minion.host.lane import Lane
 from minion.host.server import run_one
 from minion.host.spec import ServiceSpec
 from model_registry import manifest as manifests

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from minion.host.bouncer import Ending
-from minion.host.lane import Example, Failed, Lane, Outcome, Refused
+from minion.host.examples import Example, Failed, Outcome, Refused
+from minion.host.lane import Lane
 from minion.host.promise import limit_of
 from minion.host.server import run_one
 from minion.host.spec import InputSpec
