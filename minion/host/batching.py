@@ -17,8 +17,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+from minion.host.batch import Batch, BatchPolicy, Group, Queued, Wait
 from minion.host.deadlines import Deadlines
 from minion.host.discipline import AGEING_SECONDS, classes
 from minion.host.waiting import KEPT, Entry, Key, Line, is_stale
@@ -33,42 +34,7 @@ _LOST = len(CLASSES)
 #: Who rise to a more urgent class at one look: it must not keep the loop.
 MAX_RISING = 64
 
-
-class Group(Protocol):
-    """Examples of one group may share a batch: their names, dtypes and shapes are equal."""
-
-    @property
-    def size_bytes(self) -> int:
-        """What each of them takes of a batch's memory."""
-
-    @property
-    def work(self) -> float:
-        """What each of them costs the device, in a unit of the lane's own."""
-
-    def __hash__(self) -> int: ...
-
-
-class Queued(Protocol):
-    """What the queue needs to know of an example."""
-
-    @property
-    def group(self) -> Group: ...
-
-    @property
-    def deadline(self) -> float | None: ...
-
-    @property
-    def flow(self) -> Flow: ...
-
-
 E = TypeVar("E", bound=Queued)
-
-
-class BatchPolicy(NamedTuple):
-    max_batch_size: int
-    max_queue_delay_seconds: float
-    max_batch_bytes: int = 2**63
-    """What one batch may take of the shared memory. A single example always goes."""
 
 
 class Economy(Protocol):
@@ -85,21 +51,6 @@ class Economy(Protocol):
     ) -> int: ...
 
     def ahead(self, limit: int, *, busy_workers: int) -> int | None: ...
-
-
-class Batch(NamedTuple, Generic[E]):
-    """These, now. `late` were found expired on the way and are to be told so."""
-
-    members: list[E]
-    late: list[E]
-    reason: Reason = Reason.FULL
-    """Why now."""
-
-
-class Wait(NamedTuple):
-    """Nothing yet; ask again at `until`."""
-
-    until: float
 
 
 _Formed = tuple[list[Entry[E]], Reason]
@@ -371,8 +322,7 @@ class BatchQueue(Generic[E]):
 
     def _limit(self, line: Line[E]) -> int:
         """How many of a group one batch takes at most."""
-        group: Group = line.group
-        fitting = self.policy.max_batch_bytes // max(group.size_bytes, 1)
+        fitting = self.policy.max_batch_bytes // max(line.group.size_bytes, 1)
         return min(self.policy.max_batch_size, max(fitting, 1))
 
     # Batches.
@@ -431,9 +381,3 @@ class BatchQueue(Generic[E]):
 
 def _is_in(entry: Entry[E], rank: int) -> bool:
     return entry.line is not None and entry.rank == rank
-
-
-def halve(members: list[E]) -> list[list[E]]:
-    """A batch that failed, in two: whoever spoils it stands alone after log2(n) rounds."""
-    middle = (len(members) + 1) // 2
-    return [half for half in (members[:middle], members[middle:]) if half]

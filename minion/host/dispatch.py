@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from minion.host.arena import MAX_BATCH_BYTES
-from minion.host.batching import Batch, BatchPolicy, BatchQueue, Queued, Wait
+from minion.host.batch import Batch, BatchPolicy, Queued, Wait
+from minion.host.batching import BatchQueue
 from minion.host.company import Company
 from minion.host.cost import BatchCost
 from minion.host.economy import Economy

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minion.host.admission import Admission, TooLate
-from minion.host.batching import Batch, Wait, halve
+from minion.host.batch import Batch, Wait, halve
 from minion.host.bouncer import Ending, QueueFull
 from minion.host.dispatch import SHORTEST_WAIT_SECONDS, Dispatcher, Ran
 from minion.host.examples import Answered, Example, Failed, Outcome, Refused

@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple, Protocol
 
 from minion.host.admission import Admission, TooLate
-from minion.host.batching import Batch, Wait
+from minion.host.batch import Batch, Wait
 from minion.host.bouncer import Ending, QueueFull
 from minion.host.dispatch import Dispatcher, Ran
 from minion.host.inputs import Group

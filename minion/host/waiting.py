@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heapify, heappop, heappush
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
+from minion.host.batch import Group
 from minion.host.discipline import Share
 
 E = TypeVar("E")
@@ -52,7 +53,7 @@ class Line(Generic[E]):
 
     __slots__ = ("_arrivals", "_heap", "count", "group")
 
-    def __init__(self, group: Any) -> None:
+    def __init__(self, group: Group) -> None:
         self.group = group
         self.count = 0
         self._heap: list[Key[E]] = []

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from minion.host.batching import MAX_HELD, Batch, BatchPolicy, BatchQueue, Wait, halve
+from minion.host.batch import Batch, BatchPolicy, Wait, halve
+from minion.host.batching import MAX_HELD, BatchQueue
 from wire.flows import ANYBODY, Flow
 from wire.reasons import Reason
 

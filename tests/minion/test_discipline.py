@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minion.host.batching import MAX_HELD, Batch, BatchPolicy, BatchQueue, Wait
+from minion.host.batch import Batch, BatchPolicy, Wait
+from minion.host.batching import MAX_HELD, BatchQueue
 from minion.host.discipline import AGEING_SECONDS
 from wire.flows import CLASSES, Flow
 
