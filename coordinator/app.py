@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from coordinator.directory import Directory, Places
 from coordinator.fleet import Fleet
 from coordinator.http import admin, native, openapi
 from coordinator.http.body import SERVER_OPTIONS, PayloadLimits
+from coordinator.http.connection import Connection
 from coordinator.http.express import Express, Patience
 from coordinator.http.guard import programs_only
 from coordinator.http.head import Callers, Timeouts
@@ -211,7 +213,11 @@ async def serve_public(settings: Settings, rooms: Rooms) -> AsyncIterator[int]:
     )
     try:
         listener = await asyncio.get_running_loop().create_server(
-            express.connection, settings.host, settings.port, reuse_port=True, backlog=_BACKLOG
+            partial(Connection, express),
+            settings.host,
+            settings.port,
+            reuse_port=True,
+            backlog=_BACKLOG,
         )
         try:
             yield listener.sockets[0].getsockname()[1]

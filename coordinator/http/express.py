@@ -1,60 +1,36 @@
 """The express lane: plain requests for one model, answered by calls alone.
 
-Every connection of the public port begins here. A request that `plain`
-recognises is admitted, parsed, sent and answered without a task, a future or a
-request object, one at a time on a connection; the first that it does not
-recognise takes its connection over to aiohttp for good, with every byte that
-has arrived. Both roads share all that decides (router, fleet, payloads,
-replies) and answer alike. A large body is received straight into memory of its
-own size. Why there are two roads, and what each costs: `docs/adr/0006`.
+What the connections of one listener share is here: which requests are taken,
+and for which version, the memory that is read into, and a look, every so often,
+at all who wait. What is said on a connection is for `connection`. Why there are
+two roads, and what each costs: `docs/adr/0006`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from http import HTTPStatus
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol
 
 from coordinator.analysis import Analysis
-from coordinator.errors import BodyTimeout, DemitasseError, Internal
-from coordinator.explanations import CANCELLED, part_of
-from coordinator.http import payloads, plain, replies
+from coordinator.errors import DemitasseError
+from coordinator.http import payloads
 from coordinator.http.body import PayloadLimits
-from coordinator.http.errands import Errand, errand
-from coordinator.http.head import Callers, Timeouts, header_timeout
+from coordinator.http.head import Callers, Timeouts
 from coordinator.http.plain import PlainHead, PlainHeads
-from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME, Reply
-from coordinator.merge import Outcome, model_entry
-from coordinator.metrics import count_cancelled, count_request, flush, received
-from coordinator.records import Part, Record, Records
+from coordinator.http.replies import SERVER_NAME
+from coordinator.metrics import flush
+from coordinator.records import Records
 from coordinator.router import ModelRef, resolve
-from coordinator.ticket import Prediction
 from model_registry.snapshot import Snapshot, Version
-
-_log = logging.getLogger(__name__)
 
 #: Of a read that looks for a head. What follows of a large body is received in its own place.
 _READ_BYTES = 16 * 1024
-#: The rest of a refused body, up to here, is read and thrown away, and the connection kept.
-_SWALLOW_BYTES = 1024 * 1024
-#: What a caller may send ahead of an answer; then its socket is left alone.
-_AHEAD_BYTES = 64 * 1024
 #: How often connections are looked at that wait for their caller, at the least.
 _LOOK_SECONDS = 0.5
-
-#: Routes, and how many requests they have received.
-_BARE, _VERSIONED = (
-    (route, received(route))
-    for route in ("/models/{name}/infer", "/models/{name}/versions/{version}/infer")
-)
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
-}
 
 
 class Patience(NamedTuple):
@@ -70,8 +46,20 @@ class Patience(NamedTuple):
     """For the rest of a refused body, thrown away so that the caller gets to see the answer."""
 
 
+class OpenConnection(Protocol):
+    """A `connection`, as far as all of them are looked after."""
+
+    def look(self, now: float) -> None:
+        """Hangs up on a caller who makes others wait for longer than is granted."""
+
+    def close_if_idle(self) -> None: ...
+
+    def abort(self) -> None:
+        """Hangs up, whatever was written."""
+
+
 class Express:
-    """What the connections of one listener share; `connection` makes one."""
+    """What the connections of one listener share."""
 
     def __init__(
         self,
@@ -100,7 +88,7 @@ class Express:
         self.heads = PlainHeads()
         self.scratch = memoryview(bytearray(_READ_BYTES))
         """What is read by whoever reads now; nobody keeps a view of it."""
-        self.connections: set[Connection] = set()
+        self.connections: set[OpenConnection] = set()
         self.draining = False
         self.stamp = ""
         self._snapshot = snapshot
@@ -111,9 +99,6 @@ class Express:
         shortest = min(patience.keepalive, patience.body_idle, patience.lingering)
         self._interval = min(_LOOK_SECONDS, max(shortest / 2, 0.05))
         self._look()
-
-    def connection(self) -> Connection:
-        return Connection(self)
 
     def takes(self, head: PlainHead) -> bool:
         """Whether such a body is read here. Where not, aiohttp's road says why, or reads it."""
@@ -154,7 +139,7 @@ class Express:
             connection.abort()
         self._timer.cancel()
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: OpenConnection) -> None:
         """It was closed, or handed over."""
         self.connections.discard(connection)
         if self.draining and not self.connections:
@@ -168,359 +153,3 @@ class Express:
         now = time.monotonic()
         for connection in list(self.connections):
             connection.look(now)
-
-
-class Connection(asyncio.BufferedProtocol):
-    """One caller's connection: idle, reading a body, or waiting for an answer."""
-
-    __slots__ = (
-        "_address",
-        "_ahead",
-        "_asked",
-        "_body",
-        "_deadline",
-        "_errand",
-        "_express",
-        "_filled",
-        "_head",
-        "_heard",
-        "_id",
-        "_last",
-        "_paused",
-        "_read",
-        "_route",
-        "_started",
-        "_stuck",
-        "_swallow",
-        "_transport",
-        "_unread",
-    )
-
-    def __init__(self, express: Express) -> None:
-        self._express = express
-        self._transport: asyncio.Transport | None = None
-        self._address = ""  # of the caller
-        self._ahead = b""  # arrived, and not looked at yet
-        self._head: PlainHead | None = None  # of the request that is in progress
-        self._body: memoryview | None = None  # of which so much has arrived:
-        self._filled = 0
-        self._swallow = 0  # bytes of a refused body that are still to come
-        self._errand: Errand | None = None
-        self._paused = False  # reading: too much came ahead
-        self._stuck = False  # writing: the caller reads nothing
-        self._last = False  # it was answered that nothing more will be
-        self._unread = 0  # bytes of answers that had not left when it was looked at
-        self._started = self._heard = time.monotonic()
-
-    def close(self) -> None:
-        """Hangs up, once what was written has left."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def abort(self) -> None:
-        """Hangs up, whatever was written."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def close_if_idle(self) -> None:
-        if self._head is None:
-            self.close()
-
-    def look(self, now: float) -> None:
-        """Hangs up on a caller who makes others wait for longer than is granted."""
-        patience = self._express.patience
-        if not self._reads(now):
-            self.abort()
-            return
-        silent = now - self._heard
-        if self._last:
-            if now > self._deadline:
-                self.close()
-        elif self._swallow:
-            if silent > patience.body_idle or now - self._started > patience.body:
-                self.close()
-        elif self._head is None:
-            if self._unread:  # it has the last answer to read before it can wait for another
-                self._heard = now
-            elif silent > patience.keepalive:
-                self.close()
-        elif self._awaits_body:
-            too_slow = self._too_slow(now)
-            if too_slow:
-                self._give_up(too_slow)
-            elif silent > patience.body_idle:
-                self._give_up(f"nothing of the body arrived for {patience.body_idle:g} s")
-
-    def _reads(self, now: float) -> bool:
-        """Whether something of what was written has left in the time that is granted for it."""
-        assert self._transport is not None
-        unread, before = self._transport.get_write_buffer_size(), self._unread
-        self._unread = unread
-        if not unread or not before or unread < before:
-            self._read = now
-        return now - self._read <= self._express.patience.body
-
-    @property
-    def _awaits_body(self) -> bool:
-        return self._body is not None and self._filled < len(self._body)
-
-    def _too_slow(self, now: float) -> str:
-        """Why a body that goes on arriving now does so too late; nothing where it does not."""
-        if now > self._deadline:
-            return "the body took longer to arrive than the request may take"
-        if now - self._started > self._express.patience.body:
-            return f"the body took longer than {self._express.patience.body:g} s to arrive"
-        return ""
-
-    def _give_up(self, why: str) -> None:
-        self._refuse(BodyTimeout(why), last=True)
-
-    # The event loop calls these.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        peer = transport.get_extra_info("peername")
-        if peer:  # not of a caller who has left already
-            self._address = peer[0]
-        self._express.connections.add(self)
-        if self._express.draining:  # it was on its way when the listener was closed
-            self.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._express.left(self)
-        self._transport = None
-        if self._head is not None:
-            self._left()
-        self._free()
-
-    def pause_writing(self) -> None:
-        self._stuck = True
-
-    def resume_writing(self) -> None:
-        self._stuck = False
-        self._advance()
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        body = self._body
-        if body is not None and self._filled < len(body):
-            return body[self._filled :]
-        return self._express.scratch
-
-    def buffer_updated(self, nbytes: int) -> None:
-        body = self._body
-        if body is not None and self._filled < len(body):
-            self._heard = time.monotonic()
-            self._filled += nbytes
-            if self._filled == len(body):
-                too_slow = self._too_slow(self._heard)
-                self._asked = self._heard
-                self._give_up(too_slow) if too_slow else self._ask(body)
-            return
-        swallowed = min(nbytes, self._swallow) if self._swallow else 0
-        if swallowed or not self._ahead:  # a head has so much time from its first byte
-            self._heard = time.monotonic()
-        self._swallow -= swallowed
-        if self._last:  # whatever follows is answered to nobody
-            if not self._swallow:
-                self.close()
-        elif swallowed < nbytes:
-            self._ahead += self._express.scratch[swallowed:nbytes]
-            self._advance()
-
-    def _advance(self) -> None:
-        """Goes on with what has arrived, as far as that reaches."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        while self._ahead and self._head is None and not self._stuck and not self._last:
-            if not self._begin():
-                break
-        too_much, transport = len(self._ahead) > _AHEAD_BYTES, self._transport
-        if too_much != self._paused and transport is not None and not transport.is_closing():
-            self._paused = too_much
-            transport.pause_reading() if too_much else transport.resume_reading()
-
-    def _begin(self) -> bool:
-        """Starts on the next request; False where more of it is needed, or it is another's."""
-        ahead = self._ahead
-        end = ahead.find(plain.END, 0, plain.MAX_BYTES)
-        if end < 0:
-            if not ahead.startswith(plain.START[: len(ahead)]) or len(ahead) >= plain.MAX_BYTES:
-                self._hand_over()
-            return False
-        end += len(plain.END)
-        head = self._express.heads.read(ahead[:end])
-        if head is None or not self._express.takes(head):
-            self._hand_over()
-            return False
-        self._head = head
-        self._started = time.monotonic()
-        self._asked = 0.0
-        self._id = replies.request_id(head.request_id)
-        self._route, received = _BARE if head.ref.selector is None else _VERSIONED
-        received[0] += 1
-        arrived = ahead[end : end + head.length]
-        self._filled = len(arrived)
-        self._ahead = ahead[end + self._filled :]
-        try:
-            self._admit(head)
-        except DemitasseError as error:
-            self._refuse(error)
-        except Exception:
-            self._blunder()
-        else:
-            if self._filled == head.length:
-                self._asked = self._started
-                self._ask(arrived)
-            else:
-                self._await_body(arrived, head.length)
-        return True
-
-    def _admit(self, head: PlainHead) -> None:
-        """Takes a place, or sees to it that one is taken. Raises DemitasseError."""
-        express = self._express
-        version = express.version(head)
-        self._deadline = self._started + header_timeout(head.timeout, express.timeouts)
-        flow = express.callers.flow(head.urgency, head.caller, self._address)
-        self._errand = errand(express.analysis, version, head.media_type, flow, self._deadline)
-
-    def _await_body(self, arrived: bytes, length: int) -> None:
-        assert self._errand is not None
-        try:
-            self._body = self._errand.memory(length)
-        except DemitasseError as error:
-            self._refuse(error)
-            return
-        self._body[: len(arrived)] = arrived
-
-    def _ask(self, body: bytes | memoryview) -> None:
-        """Sets to work, now that all is here."""
-        assert self._errand is not None
-        try:
-            self._errand.ask(body, self._deadline, self._answered)
-        except DemitasseError as error:
-            self._refuse(error)
-        except Exception:
-            self._blunder()
-
-    def _answered(self, outcome: Outcome) -> None:
-        if isinstance(outcome, DemitasseError):
-            self._refuse(outcome)
-            return
-        errand = self._errand
-        assert errand is not None
-        version = errand.version
-        try:
-            reply = self._reply_to(outcome)
-            part = part_of(version.model, version.version, outcome, errand.decode_seconds)
-        except Exception:
-            self._blunder()
-        else:
-            self._reply(reply, "ok", part)
-
-    def _reply_to(self, outcome: Outcome) -> Reply:
-        assert self._head is not None
-        assert self._errand is not None
-        version = self._errand.version
-        document = {
-            "request_id": self._id,
-            "model": version.model,
-            **model_entry(version.version, outcome),
-        }
-        tensors = not isinstance(outcome, Prediction) or bool(outcome.result.answer.tensors)
-        return replies.answer(document, self._head.accept, tensors=tensors)
-
-    def _refuse(self, error: DemitasseError, *, last: bool = False) -> None:
-        reply = replies.refusal(error, self._id)
-        self._reply(reply, error.code, last=last, reckoning=error.reckoning)
-
-    def _blunder(self) -> None:
-        """A fault of ours: logged in full, and shown to nobody."""
-        _log.exception("request %s: POST infer failed", self._id)
-        self._refuse(Internal())
-
-    def _reply(
-        self,
-        reply: Reply,
-        code: str,
-        part: Part | None = None,
-        *,
-        last: bool = False,
-        reckoning: object = None,
-    ) -> None:
-        """Answers the request in progress, and is ready for the next one.
-
-        Args:
-            last: hang up afterwards.
-            part, reckoning: for its record, how an answer came about, or why there is none.
-        """
-        head = self._head
-        assert head is not None
-        self._swallow = head.length - self._filled
-        self._last = last or self._express.draining or self._swallow > _SWALLOW_BYTES
-        self._write(reply)
-        now = time.monotonic()
-        count_request(self._route, reply.status, code, now - self._started)
-        if part is not None:
-            record = Record(
-                self._id, self._route, head.ref.name, 200, code,
-                self._started, self._asked, now, part,
-            )  # fmt: skip
-            self._express.records.add_plain(record)
-        else:
-            self._record(reply.status, code, now, reply.body, reckoning)
-        self._free()
-        self._head = None
-        self._heard = now
-        if self._last:
-            self._deadline = now + self._express.patience.lingering
-            if not self._swallow:
-                self.close()
-        elif self._ahead:
-            asyncio.get_running_loop().call_soon(self._advance)
-
-    def _left(self) -> None:
-        """The caller did, before the answer."""
-        count_cancelled(self._route, "waiting" if self._asked else "reading")
-        self._record(0, CANCELLED, time.monotonic())
-        self._head = None
-
-    def _record(
-        self, status: int, code: str, now: float, problem: bytes = b"", reckoning: object = None
-    ) -> None:
-        """Of a request without an answer."""
-        assert self._head is not None
-        record = Record(
-            self._id, self._route, self._head.ref.name, status, code,
-            self._started, self._asked, now, problem=problem, reckoning=reckoning,
-        )  # fmt: skip
-        self._express.records.add(record, len(problem))
-
-    def _write(self, reply: Reply) -> None:
-        assert self._transport is not None
-        more = "" if reply.retry_after is None else f"Retry-After: {reply.retry_after}\r\n"
-        if self._last:
-            more += "Connection: close\r\n"
-        head = (
-            f"{_STATUS_LINES[reply.status]}Content-Type: {reply.content_type}\r\n"
-            f"Content-Length: {len(reply.body)}\r\n{REQUEST_ID_HEADER}: {self._id}\r\n"
-            f"{self._express.stamp}{more}\r\n"
-        )
-        self._transport.write(head.encode() + reply.body)
-
-    def _free(self) -> None:
-        """Gives place and memory back; an answer that is still on its way is called off."""
-        errand, self._errand, self._body = self._errand, None, None
-        if errand is not None:
-            errand.close()
-
-    def _hand_over(self) -> None:
-        """From here on, this is aiohttp's connection."""
-        transport, ahead = self._transport, self._ahead
-        assert transport is not None
-        self._express.left(self)
-        self._transport, self._ahead = None, b""
-        protocol = self._express.aiohttp()
-        transport.set_protocol(protocol)
-        transport.resume_reading()  # now: given its first bytes, aiohttp may pause it again
-        protocol.connection_made(transport)
-        protocol.data_received(ahead)

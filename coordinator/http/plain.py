@@ -1,17 +1,19 @@
-"""The plainest request there is, recognised by its head: one model, one body of known length.
+"""The plainest HTTP there is: a request for one model with a body of known length, and its reply.
 
-No parser of HTTP, and not its judge: a head that is anything else, odd or
-merely rare, is None here, and aiohttp reads it. What is taken has one line each
-of known names, every byte of it printable ASCII, so that nobody in front of us
-can have read it differently. Clients send the same head over and over: those
-seen lately are not looked at twice.
+Such a request is recognised by its head. No parser of HTTP, and not its judge: a
+head that is anything else, odd or merely rare, is None here, and aiohttp reads it.
+What is taken has one line each of known names, every byte of it printable ASCII,
+so that nobody in front of us can have read it differently. Clients send the same
+head over and over: those seen lately are not looked at twice.
 """
 
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import NamedTuple
 
+from coordinator.http.replies import REQUEST_ID_HEADER, Reply
 from coordinator.router import ModelRef
 
 #: A head starts like this, or it is not plain.
@@ -40,6 +42,9 @@ _FOR_AIOHTTP = frozenset(
         "upgrade",
     }
 )
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
 
 
 class PlainHead(NamedTuple):
@@ -119,3 +124,21 @@ def _fields(lines: list[bytes]) -> dict[str, str] | None:
         if name != "connection" or value.lower() != "keep-alive":
             fields[name] = value
     return fields
+
+
+def written(reply: Reply, request_id: str, stamp: str, *, last: bool) -> bytes:
+    """A reply as it goes over the connection, head and body.
+
+    Args:
+        stamp: header lines that all replies have for the time being.
+        last: nothing more is answered on this connection.
+    """
+    more = "" if reply.retry_after is None else f"Retry-After: {reply.retry_after}\r\n"
+    if last:
+        more += "Connection: close\r\n"
+    head = (
+        f"{_STATUS_LINES[reply.status]}Content-Type: {reply.content_type}\r\n"
+        f"Content-Length: {len(reply.body)}\r\n{REQUEST_ID_HEADER}: {request_id}\r\n"
+        f"{stamp}{more}\r\n"
+    )
+    return head.encode() + reply.body

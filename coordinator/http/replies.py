@@ -2,7 +2,7 @@
 
 Here are the only table of status numbers and the only writer of
 `application/problem+json` (RFC 9457); answers become JSON, or MessagePack for
-those who ask for it. Knows no server: `middleware` and `express` each put
+those who ask for it. Knows no server: `middleware` and `connection` each put
 replies on the wire that they have. Numbers are finite when they come here:
 where answers are packed (`wire/answers.py`) others are refused.
 """

@@ -23,7 +23,8 @@ from stage import PATIENCE_SECONDS, Coordinator, Gate, Host, Stage, eventually
 from coordinator.app import Rooms, serve_public
 from coordinator.config import Settings
 from coordinator.http.body import PayloadLimits
-from coordinator.http.express import Connection, Express, Patience
+from coordinator.http.connection import Connection
+from coordinator.http.express import Express, Patience
 from coordinator.http.head import Callers, Timeouts
 from coordinator.http.plain import END, PlainHeads
 from coordinator.link import Settle
@@ -529,7 +530,7 @@ async def test_a_body_that_is_complete_when_its_time_is_over_is_a_408_too(
 ) -> None:
     coordinator = await serving(stage)
     lane, transport = express(coordinator, patience=patience), FakeTransport()
-    connection = lane.connection()
+    connection = Connection(lane)
     connection.connection_made(transport)
     whole = request(**headers)
 
@@ -567,7 +568,7 @@ async def test_a_connection_is_idle_from_its_last_answer_and_not_from_its_last_r
 ) -> None:
     gate, _, coordinator = await gated(stage)
     lane, transport = express(coordinator), FakeTransport()
-    connection = lane.connection()
+    connection = Connection(lane)
     connection.connection_made(transport)
     deliver(connection, example(1))
 
@@ -700,7 +701,7 @@ async def test_nothing_is_begun_for_who_left_as_the_answer_before_it_was_written
     coordinator = await serving(stage)
     replica = coordinator.replica("gate")
     lane = express(coordinator)
-    connection = lane.connection()
+    connection = Connection(lane)
 
     def leave() -> None:
         asyncio.get_running_loop().call_soon(connection.connection_lost, None)
@@ -720,7 +721,7 @@ async def test_nothing_is_begun_for_who_left_as_the_answer_before_it_was_written
 
 async def test_what_may_still_become_a_plain_head_is_waited_for(stage: Stage) -> None:
     lane, transport = express(await stage.coordinator()), FakeTransport()
-    connection = lane.connection()
+    connection = Connection(lane)
     connection.connection_made(transport)
     for byte in request():
         deliver(connection, bytes([byte]))
@@ -732,7 +733,7 @@ async def test_what_may_still_become_a_plain_head_is_waited_for(stage: Stage) ->
 
 async def test_who_reads_slowly_is_idle_from_when_the_answer_has_left(stage: Stage) -> None:
     lane, transport = express(await stage.coordinator()), FakeTransport()
-    connection = lane.connection()
+    connection = Connection(lane)
     connection.connection_made(transport)
     deliver(connection, request())
     answered = time.monotonic()
@@ -759,7 +760,7 @@ async def test_where_aiohttp_has_enough_at_once_nothing_more_is_read(stage: Stag
 
     coordinator = await stage.coordinator()
     lane, transport = express(coordinator, Satisfied), FakeTransport()
-    connection = lane.connection()
+    connection = Connection(lane)
     connection.connection_made(transport)
     deliver(connection, b"GET /models HTTP/1.1\r\nHo")
 
@@ -796,7 +797,7 @@ async def test_a_fault_of_ours_is_a_500_without_internals_and_logged_in_full(
         raise RuntimeError("/secret/path")
 
     lane, transport = express(await stage.coordinator(), snapshot=broken), FakeTransport()
-    connection = lane.connection()
+    connection = Connection(lane)
     connection.connection_made(transport)
     deliver(connection, request(X_Request_Id="this-one"))
 
@@ -815,7 +816,7 @@ async def test_an_answer_that_cannot_be_written_is_a_fault_of_ours_and_gives_the
     stage.publish("gate")
     nonsense = Nonsense()
     lane, transport = express(await stage.coordinator(), analysis=nonsense), FakeTransport()
-    connection = lane.connection()
+    connection = Connection(lane)
     connection.connection_made(transport)
     deliver(connection, request(X_Request_Id="this-one"))
     await eventually(lambda: transport.written, "it is answered")
@@ -844,7 +845,7 @@ async def test_a_connection_that_was_not_read_from_is_read_from_when_it_is_hande
 ) -> None:
     stage.publish("gate")
     lane, transport = express(await stage.coordinator(), analysis=Nonsense()), FakeTransport()
-    connection = lane.connection()
+    connection = Connection(lane)
     connection.connection_made(transport)
     deliver(connection, request() + b"GET /" + b"x" * 100_000)
     assert not transport.reading
@@ -1008,7 +1009,7 @@ async def test_what_is_not_done_when_the_grace_is_over_is_hung_up_on(stage: Stag
 async def test_who_connects_as_the_listener_closes_is_hung_up_on(stage: Stage) -> None:
     lane, transport = express(await stage.coordinator()), FakeTransport()
     await lane.drain(0)
-    lane.connection().connection_made(transport)
+    Connection(lane).connection_made(transport)
 
     assert transport.closing
 
