@@ -33,7 +33,7 @@ from envs.builder import EnvironmentStore
 from envs.spec import resolve
 from minion.host.environment import worker_environment
 from minion.host.spec import InputSpec, ServiceSpec, write_spec
-from model_registry.manifest import load_manifest
+from model_registry.package import load_manifest
 
 ROUNDS = 3
 MODELS = Path(__file__).parent / "models"

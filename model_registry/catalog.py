@@ -27,13 +27,9 @@ from model_registry.errors import (
     VersionInUse,
 )
 from model_registry.history import AliasMove, ServingMove, SettingsMove, Stamp
-from model_registry.manifest import (
-    FILE_NAME,
-    Manifest,
-    load_manifest,
-    parse_manifest,
-    version_key,
-)
+from model_registry.manifest import FILE_NAME, Manifest, version_key
+from model_registry.manifest_parser import parse_manifest
+from model_registry.package import load_manifest
 from model_registry.settings import Settings, SettingsChange
 from model_registry.snapshot import DEFAULT_ALIAS, ModelEntry, Snapshot, Version
 from storage import tables

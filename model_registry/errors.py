@@ -1,7 +1,7 @@
 """What the registry refuses.
 
     RegistryError
-      ManifestError       a model.toml that cannot be used      (manifest.py)
+      ManifestError       a model.toml that cannot be used      (manifest_table.py)
       InvalidPackage      a folder that cannot be published
       AlreadyPublished    this version exists with other content
       UnknownModel

@@ -1,8 +1,8 @@
 """Reads one table of a model.toml key by key, and says precisely what is wrong with it.
 
 Knows strings, numbers, durations and what an error must name - file, key,
-value, what would be accepted - but no key of a manifest. Used by `manifest` and
-`schema`.
+value, what would be accepted - but no key of a manifest. Used by `manifest_parser`
+and `schema`.
 """
 
 from __future__ import annotations

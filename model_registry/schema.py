@@ -3,7 +3,7 @@
 Checks the fragments that a manifest gives for its outputs, and derives what
 `GET /models/...` shows. Only keywords in the table below are accepted, since a
 version number promises a shape and a promise must be comparable. Pure; used by
-`manifest`.
+`manifest_parser`, and by `manifest` to show itself.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from coordinator.cache import (
     key_of,
 )
 from coordinator.digests import DIGEST_BYTES, MOST_ON_THE_LOOP_BYTES, digest_now, digest_of
-from model_registry.manifest import parse_manifest
+from model_registry.manifest_parser import parse_manifest
 from model_registry.settings import Settings
 from model_registry.snapshot import ModelEntry, Snapshot, Version
 from wire.answers import Answer

@@ -14,7 +14,7 @@ from coordinator.errors import (
     VersionNotServed,
 )
 from coordinator.router import ModelRef, parse_ref, resolve
-from model_registry.manifest import parse_manifest
+from model_registry.manifest_parser import parse_manifest
 from model_registry.settings import Settings
 from model_registry.snapshot import ModelEntry, Snapshot, Version
 

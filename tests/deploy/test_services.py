@@ -15,7 +15,7 @@ from coordinator import config
 from deploy.services import decoder_service, model_service, template_key
 from deploy.templates import TemplateKey
 from minion.host.spec import read_spec, write_spec
-from model_registry.manifest import load_manifest
+from model_registry.package import load_manifest
 from model_registry.settings import Settings
 from model_registry.snapshot import ModelEntry, Version
 from wire.torch_options import TorchOptions

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from model_registry.manifest import load_manifest
+from model_registry.package import load_manifest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PACKAGES = sorted(manifest.parent.name for manifest in EXAMPLES.glob("*/model.toml"))

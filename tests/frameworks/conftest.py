@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from envs.builder import EnvironmentStore
 from envs.spec import resolve
-from model_registry.manifest import load_manifest
+from model_registry.package import load_manifest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -16,7 +16,8 @@ from minion.host.examples import Failed
 from minion.host.lane import Lane
 from minion.host.server import run_one
 from minion.host.spec import ServiceSpec
-from model_registry import manifest as manifests
+from model_registry import manifest_parser
+from model_registry.package import load_manifest
 from tests.minion.service import read
 from wire.tensor import Tensor
 
@@ -37,7 +38,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def test_the_manifest_is_accepted(package: Path) -> None:
-    manifest = manifests.load_manifest(package)
+    manifest = load_manifest(package)
 
     assert (manifest.name, manifest.entry) == ("greeter", "greeter:Greeter")
 
@@ -64,7 +65,7 @@ async def test_the_model_answers(start_lane: Callable[..., Awaitable[Lane]], pac
 
 def test_every_key_of_a_manifest_is_in_the_reference(package: Path) -> None:
     keys = set()
-    for table in re.findall(r"\(((?:\"\w+\",? ?)+)\)", Path(manifests.__file__).read_text()):
+    for table in re.findall(r"\(((?:\"\w+\",? ?)+)\)", Path(manifest_parser.__file__).read_text()):
         keys |= set(re.findall(r'"(\w+)"', table))
 
     assert {"queue_limit", "predict_timeout", "resize", "metric"} <= keys

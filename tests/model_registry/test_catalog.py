@@ -18,7 +18,7 @@ from model_registry.errors import (
     VersionInUse,
 )
 from model_registry.history import AliasMove, ServingMove, SettingsMove
-from model_registry.manifest import ManifestError
+from model_registry.manifest_table import ManifestError
 from model_registry.settings import Settings, SettingsChange
 
 NOW = datetime.fromtimestamp(1_000_000, UTC)

@@ -3,16 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from model_registry.manifest import (
-    MAX_IMAGE_SIDE,
-    ImageInput,
-    Manifest,
-    ManifestError,
-    Quality,
-    load_manifest,
-    parse_manifest,
-    version_key,
-)
+from model_registry.manifest import ImageInput, Manifest, Quality, version_key
+from model_registry.manifest_parser import MAX_IMAGE_SIDE, parse_manifest
+from model_registry.manifest_table import ManifestError
+from model_registry.package import load_manifest
 from model_registry.settings import Settings
 from preprocess.model import MAX_OUTPUT_SIDE
 from wire.tensor import TensorSpec
