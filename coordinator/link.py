@@ -18,14 +18,9 @@ from typing import Any, cast
 
 import msgspec
 
-from coordinator.errors import (
-    DeadlineExceeded,
-    DemitasseError,
-    NotServing,
-    PayloadTooLarge,
-    from_wire,
-)
+from coordinator.errors import DeadlineExceeded, DemitasseError, NotServing, PayloadTooLarge
 from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
+from coordinator.wire_codes import from_wire
 from wire.bodies import body_of, padded
 from wire.errors import WireError
 from wire.examples import Cancel, Failure, Predict, Refusal, Result

@@ -35,7 +35,7 @@ ALLOWED = {
 #: Inside the coordinator: the later may know the earlier.
 COORDINATOR_ORDER = [
     {"errors", "metrics", "config", "parcels", "records", "returns", "arrivals"},
-    {"router", "link", "cache", "digests", "flights", "together"},
+    {"router", "wire_codes", "link", "cache", "digests", "flights", "together"},
     {"replica", "ticket", "fleet", "directory", "seats"},
     {"merge", "results", "shared_results"},
     {"decoder", "photos", "examples", "explanations", "analysis", "inquiries"},

@@ -1,4 +1,4 @@
-"""coordinator/errors.py: codes, texts, and what comes from other processes."""
+"""coordinator/errors.py and wire_codes.py: codes, texts, and what comes from other processes."""
 
 import inspect
 import re
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from coordinator import errors
-from coordinator.errors import DemitasseError, InvalidInput, from_wire
+from coordinator.errors import DemitasseError, InvalidInput
 from coordinator.http.replies import status_of
+from coordinator.wire_codes import from_wire
 from wire.errors import Code
 
 CLASSES = [
