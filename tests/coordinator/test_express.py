@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -892,7 +893,7 @@ async def test_what_follows_a_hand_over_never_comes_to_the_lane(stage: Stage) ->
 
     lane = express(await stage.coordinator(), Echo)
     loop = asyncio.get_running_loop()
-    async with await loop.create_server(lane.connection, "127.0.0.1", 0) as server:
+    async with await loop.create_server(partial(Connection, lane), "127.0.0.1", 0) as server:
         with socket.create_connection(server.sockets[0].getsockname()) as connection:
             connection.setblocking(False)
             for piece in (b"GET", b" it", b" all"):
