@@ -80,7 +80,7 @@ def test_a_promise_is_kept_in_the_forecast():
 
     [found] = forecast(records(20_000, callers=1), RAN, [Wish(promised)])
 
-    assert 0.35 < found.p95 <= found.p99 <= 0.55
+    assert 0.2 < found.p95 <= found.p99 <= 0.55  # a queue that stands is kept short
     assert found.queue_limit > 8
 
 
