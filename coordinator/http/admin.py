@@ -25,7 +25,7 @@ from coordinator.errors import (
 )
 from coordinator.http import payloads
 from coordinator.http.body import read_body
-from coordinator.http.native import DIRECTORY, FLEET, livez, metrics
+from coordinator.http.native import DIRECTORY, FLEET, admission, livez, metrics
 from coordinator.inquiries import Inquiries
 from model_registry import errors as registry_errors
 from model_registry.catalog import Catalog
@@ -139,6 +139,7 @@ async def show_fleet(request: web.Request) -> web.Response:
             "version": replica.place.version,
             "ready": replica.ready,
             "occupied": replica.occupied,
+            "admission": admission(replica),
         }
         for replica in request.app[FLEET].all()
     ]

@@ -141,7 +141,7 @@ async def show_model(request: web.Request) -> web.Response:
         {
             **_model(entry, request.app[FLEET]),
             **_schemas(version),
-            "admission": [_admission(each) for each in _replicas(version, request.app[FLEET])],
+            "admission": _admissions(version, request.app[FLEET]),
         },
     )
 
@@ -216,14 +216,16 @@ def _summary(version: Version, fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def _replicas(version: Version, fleet: Fleet) -> list[Replica]:
-    return [each for each in fleet.replicas(version.model, version.version) if each.ready]
+def _admissions(version: Version, fleet: Fleet) -> list[dict[str, Any]]:
+    found = (admission(each) for each in fleet.replicas(version.model, version.version))
+    return [each for each in found if each is not None]
 
 
-def _admission(replica: Replica) -> dict[str, Any]:
-    """What one replica lets in, and from what that follows."""
+def admission(replica: Replica) -> dict[str, Any] | None:
+    """What one replica lets in, and from what that follows; None while it lets nobody in."""
     status = replica.status
-    assert status is not None
+    if status is None or not replica.ready:
+        return None
     promise = status.promise
     return {
         "replica": replica.place.id,

@@ -59,7 +59,8 @@ def tune(
     with open_operations(load_settings(home=home)) as operations:
         settings = operations.tune(name, change)
     say(
-        f"{name}: {admission(settings)}, max batch size {settings.max_batch_size}, "
+        f"{name}: {admission(settings.promise, settings.queue_limit)}, "
+        f"max batch size {settings.max_batch_size}, "
         f"max queue delay {milliseconds(settings.max_queue_delay)}; {operations.when}"
     )
 

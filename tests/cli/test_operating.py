@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from conftest import Command, raise_version
 from filelock import FileLock
 
-from deploy.status import LOCK_FILE, Status, write_status
+from deploy.status import LOCK_FILE, ProcessInfo, Status, write_status
 
 
 @pytest.fixture
@@ -117,6 +118,24 @@ def test_status_of_nothing_says_so_and_exits_with_3(demitasse: Command, home: Pa
         "admin_url": None,
         "processes": [],
     }
+
+
+def test_status_of_a_platform_whose_api_does_not_answer_shows_its_processes_all_the_same(
+    demitasse: Command, home: Path
+) -> None:
+    minion = ProcessInfo("minion", "noop", "1.0.0", 7, "unix:/x", "ready", "")
+    write_status(home, Status(True, None, "http://127.0.0.1:9", [minion]))
+
+    with FileLock(home / "run" / LOCK_FILE):
+        shown = demitasse("status")
+        document = json.loads(demitasse("status", "--json").stdout)
+
+    assert shown.returncode == 0
+    assert "the limits in force are not known: nothing answers at" in shown.stderr
+    assert shown.stdout.splitlines()[-1].split() == [
+        "minion", "noop", "1.0.0", "7", "unix:/x", "ready", "-",
+    ]  # fmt: skip
+    assert document["processes"] == [{**asdict(minion), "admission": []}]
 
 
 def test_no_environments_are_an_empty_list(demitasse: Command) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from edge import calling
-from stage import Stage
+from stage import Stage, eventually
 
 from wire.tuning import Tuning
 
@@ -119,20 +120,40 @@ async def test_the_history_says_who_changed_what(stage: Stage) -> None:
 
 async def test_the_fleet_is_shown_as_this_process_sees_it(stage: Stage) -> None:
     stage.publish("gate")
-    await stage.host("gate")
+    host = await stage.host("gate")
+    coordinator = await stage.coordinator()
+    shown = (await coordinator.client.get("/models/gate")).json()
+    ready = (await coordinator.admin.get("/fleet")).json()
+
+    await host.stop()
+    await eventually(lambda: not coordinator.replica("gate").ready, "it is known to be gone")
+    gone = (await coordinator.admin.get("/fleet")).json()
+
+    known = {"replica": "gate-1.0.0-0", "model": "gate", "version": "1.0.0", "occupied": 0}
+    (admission,) = shown["admission"]
+    assert ready == {"replicas": [{**known, "ready": True, "admission": admission}]}
+    assert gone == {"replicas": [{**known, "ready": False, "admission": None}]}
+
+
+async def test_the_fleet_says_what_governs_and_the_limit_that_it_comes_to(stage: Stage) -> None:
+    stage.publish("gate", queue_limit=10)
+    host = await stage.host("gate")
     coordinator = await stage.coordinator()
 
-    assert (await coordinator.admin.get("/fleet")).json() == {
-        "replicas": [
-            {
-                "replica": "gate-1.0.0-0",
-                "model": "gate",
-                "version": "1.0.0",
-                "ready": True,
-                "occupied": 0,
-            }
-        ]
-    }
+    async def admission() -> dict[str, Any]:
+        (replica,) = (await coordinator.admin.get("/fleet")).json()["replicas"]
+        return dict(replica["admission"])
+
+    by_limit = await admission()
+    await coordinator.admin.patch("/models/gate/settings", json={"promise_seconds": 5})
+    await eventually(
+        lambda: coordinator.replica("gate").status.promise is not None, "the host says so"
+    )
+    by_promise = await admission()
+
+    assert (by_limit["limit"], by_limit["promise"]) == (10, None)
+    assert by_promise["promise"]["seconds"] == 5
+    assert by_promise["limit"] == host.lane.bouncer.limit
 
 
 @pytest.mark.parametrize(
