@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from model_registry.catalog import Catalog
+    from model_registry.history import AliasMove
     from model_registry.settings import EffectiveSettings
     from model_registry.snapshot import ModelEntry, Version
 
@@ -174,13 +175,20 @@ def _events(catalog: Catalog, name: str) -> Iterator[Event]:
     for version in find_model(catalog.snapshot(), name).versions.values():
         yield Event(version.published_at, version.published_by, f"{version.version} published")
     for move in catalog.alias_history(name):
-        before = f" instead of {move.old_version}" if move.old_version else ""
-        yield Event(move.at, move.who, f"{move.alias} means {move.new_version}{before}")
+        yield Event(move.at, move.who, _moved(move))
     for served in catalog.serving_history(name):
         verb = "served" if served.serving else "retired"
         yield Event(served.at, served.who, f"{served.version} {verb}")
     for tuned in catalog.settings_history(name):
+        dropped = "the manifest's" if tuned.is_reset else "no longer set"
         for key, (old, new) in tuned.changes.items():
             before = "the manifest's" if old is None else f"{old:g}"
-            after = "no longer set" if new is None else f"{new:g}"
+            after = dropped if new is None else f"{new:g}"
             yield Event(tuned.at, tuned.who, f"{key} {after} instead of {before}")
+
+
+def _moved(move: AliasMove) -> str:
+    if move.new_version is None:
+        return f"{move.alias} removed; it meant {move.old_version}"
+    before = f" instead of {move.old_version}" if move.old_version else ""
+    return f"{move.alias} means {move.new_version}{before}"

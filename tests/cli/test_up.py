@@ -195,6 +195,33 @@ def test_changes_go_through_the_platform_that_runs(platform: Platform, demitasse
     assert "unknown-model, request" in done.stderr
 
 
+def test_a_reset_and_the_removal_of_an_alias_are_in_force_where_the_platform_runs(
+    environment: dict[str, str], demitasse: Command, noop: Path
+) -> None:
+    demitasse("publish", noop)
+    with started(environment, *free_ports(2)) as platform:
+        platform.until("the API answers at")
+        eventually(lambda: demitasse("status").returncode == 0, "its address is written down")
+        said = [
+            demitasse(*command.split()).stdout
+            for command in (
+                "tune noop --promise 5s",
+                "tune noop --reset",
+                "alias noop canary 1.0.0",
+                "alias noop canary --remove",
+            )
+        ]
+        aliases = httpx.get(f"{platform.url}/models").json()["models"][0]["aliases"]
+
+    untuned = "noop: queue limit 1024, max batch size 32, max queue delay 0 ms; in force now\n"
+    assert said[1] == untuned
+    assert said[2:] == [
+        "noop@canary means 1.0.0; in force now\n",
+        "noop@canary is removed; in force now\n",
+    ]
+    assert aliases == {"default": "1.0.0"}
+
+
 def test_up_refuses_a_model_that_is_not_published(demitasse: Command) -> None:
     port, admin_port = free_ports(2)
 
