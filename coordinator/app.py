@@ -23,7 +23,7 @@ from coordinator.cache import AccuracyRule
 from coordinator.config import Settings
 from coordinator.directory import Directory, Places
 from coordinator.fleet import Fleet
-from coordinator.http import admin, native, openapi
+from coordinator.http import admin, native, nowhere, openapi
 from coordinator.http.body import SERVER_OPTIONS, PayloadLimits
 from coordinator.http.connection import Connection
 from coordinator.http.express import Express, Patience
@@ -177,6 +177,7 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
     app[RECORDS] = rooms.records
     native.add_routes(app)
     openapi.add_routes(app)
+    nowhere.add_routes(app)
     return app
 
 
@@ -186,6 +187,7 @@ def create_admin_app(settings: Settings, rooms: Rooms) -> web.Application:
     _introduce(app, rooms)
     app[admin.INQUIRIES] = rooms.inquiries
     admin.add_routes(app)
+    nowhere.add_routes(app)
     return app
 
 
