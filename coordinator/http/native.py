@@ -25,7 +25,7 @@ from coordinator.http.keys import ASKED, CALLERS, CAME, LIMITS, REQUEST_ID, TIME
 from coordinator.merge import Outcome, model_entry
 from coordinator.metrics import exposition, flush
 from coordinator.replica import Replica
-from coordinator.router import ModelRef, resolve
+from coordinator.router import ModelRef, named, resolve
 from model_registry.snapshot import ModelEntry, Version
 from wire.flows import Flow
 
@@ -133,9 +133,8 @@ async def list_models(request: web.Request) -> web.Response:
 
 
 async def show_model(request: web.Request) -> web.Response:
-    snapshot = request.app[DIRECTORY].current()
-    version = resolve(snapshot, ModelRef(request.match_info["name"]))
-    entry = snapshot.models[version.model]
+    entry = named(request.app[DIRECTORY].current(), request.match_info["name"])
+    version = entry.versions[entry.representative]
     return payloads.write_answer(
         request,
         {
