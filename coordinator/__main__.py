@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
@@ -37,7 +38,7 @@ def main() -> int:
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    uvloop.run(_serve(settings, arguments.siblings))
+    uvloop.run(_serve(settings, arguments.siblings, arguments.only))
     return 0
 
 
@@ -49,16 +50,25 @@ def _arguments() -> argparse.Namespace:
         type=Path,
         help="a folder for the sockets of the processes that share its ports",
     )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME[@VERSION]",
+        help="what this platform serves, whatever the registry says is served",
+    )
     return parser.parse_args()
 
 
-async def _serve(settings: Settings, siblings: Path | None) -> None:
+async def _serve(settings: Settings, siblings: Path | None, only: Sequence[str]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with (
-        open_rooms(settings, name=f"coordinator-{os.getpid()}", siblings=siblings) as rooms,
+        open_rooms(
+            settings, name=f"coordinator-{os.getpid()}", siblings=siblings, only=only
+        ) as rooms,
         serve_admin(settings, rooms),
         serve_public(settings, rooms) as port,
     ):

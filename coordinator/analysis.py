@@ -107,7 +107,9 @@ class Analysis:
         if not refs:
             marked = self.marked()
             if not marked:
-                raise UnknownModel("no model is marked for /analyze; name some in `models`")
+                raise UnknownModel(
+                    "no model that is served is marked for /analyze; name some in `models`"
+                )
             return marked
         snapshot = self._registry.current()
         versions = [resolve(snapshot, ref) for ref in refs]
@@ -116,13 +118,16 @@ class Analysis:
         return dict(zip(answer_names(refs), versions, strict=True))
 
     def marked(self) -> dict[str, Version]:
-        """The default versions of the models that are part of `/analyze` without being named."""
+        """The default versions of the models that are part of `/analyze` without being named:
+        those of them that are served."""
         defaults = {
             name: entry.versions[entry.default]
             for name, entry in self._registry.current().models.items()
             if entry.default is not None
         }
-        return {name: each for name, each in defaults.items() if each.manifest.analyze}
+        return {
+            name: each for name, each in defaults.items() if each.serving and each.manifest.analyze
+        }
 
     def decoder_ready(self) -> bool:
         return self._fleet.ready(DECODER, DECODER_VERSION)

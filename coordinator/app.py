@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from coordinator.cache import AccuracyRule
 from coordinator.config import Settings
 from coordinator.directory import Directory, Places
 from coordinator.fleet import Fleet
-from coordinator.http import admin, native, openapi
+from coordinator.http import admin, native, nowhere, openapi
 from coordinator.http.body import SERVER_OPTIONS, PayloadLimits
 from coordinator.http.connection import Connection
 from coordinator.http.express import Express, Patience
@@ -36,6 +36,7 @@ from coordinator.parcels import Parcels
 from coordinator.records import Records
 from coordinator.replica import Place
 from coordinator.results import Results
+from coordinator.router import narrowed
 from model_registry.artifacts import ArtifactStore
 from model_registry.catalog import Catalog
 from model_registry.leases import Leases, Replica
@@ -52,12 +53,24 @@ _TRIM_SECONDS = 10.0
 class StoredRegistry:
     """The registry's database, as a coordinator reads it."""
 
-    def __init__(self, catalog: Catalog, leases: Leases) -> None:
+    def __init__(self, catalog: Catalog, leases: Leases, only: Sequence[str] = ()) -> None:
+        """
+        Args:
+            only: references to the versions that are served here; empty: all that the registry
+                says are.
+        """
         self._catalog = catalog
         self._leases = leases
+        self._only = only
+        self._read: Snapshot | None = None
+        self._narrowed: Snapshot
 
     def snapshot(self) -> Snapshot:
-        return self._catalog.snapshot()
+        """The same object as before while nothing has changed."""
+        read = self._catalog.snapshot()
+        if read is not self._read:
+            self._read, self._narrowed = read, narrowed(read, self._only)
+        return self._narrowed
 
     def places(self) -> Places:
         return Places(*([_place(each) for each in replicas] for replicas in self._leases.listed()))
@@ -80,7 +93,7 @@ class Rooms(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def open_rooms(
-    settings: Settings, *, name: str, siblings: Path | None = None
+    settings: Settings, *, name: str, siblings: Path | None = None, only: Sequence[str] = ()
 ) -> AsyncIterator[Rooms]:
     """Opens storage, registry and fleet; what is alive is connected soon after.
 
@@ -88,6 +101,8 @@ async def open_rooms(
         name: what this process calls itself towards the minions.
         siblings: a folder for the sockets of the processes that share its ports, if there are
             several.
+        only: references to the models that this platform serves; empty: all that the registry
+            says are served.
     """
     engine = open_engine(settings.registry_url)
     catalog = Catalog(engine, ArtifactStore(settings.home / "artifacts"))
@@ -97,7 +112,7 @@ async def open_rooms(
     try:
         async with _results(settings) as results, _recording(arrivals):
             directory = Directory(
-                StoredRegistry(catalog, Leases(engine)),
+                StoredRegistry(catalog, Leases(engine), only),
                 fleet,
                 on_change=results.follow,
                 poll_interval_seconds=settings.poll_interval,
@@ -177,6 +192,7 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
     app[RECORDS] = rooms.records
     native.add_routes(app)
     openapi.add_routes(app)
+    nowhere.add_routes(app)
     return app
 
 
@@ -186,6 +202,7 @@ def create_admin_app(settings: Settings, rooms: Rooms) -> web.Application:
     _introduce(app, rooms)
     app[admin.INQUIRIES] = rooms.inquiries
     admin.add_routes(app)
+    nowhere.add_routes(app)
     return app
 
 

@@ -8,17 +8,22 @@
 
 Plain functions over a snapshot of the registry: no request, no I/O, no idea of
 which replicas are alive (`fleet` knows). "Highest" compares numbers, not text,
-and never crosses a major number that was not asked for.
+and never crosses a major number that was not asked for. Also, what a platform
+serves that was told to serve some models alone: `served`, `narrowed`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from coordinator.errors import (
+    DemitasseError,
     InvalidParameter,
     UnknownAlias,
     UnknownModel,
@@ -67,18 +72,60 @@ def resolve(snapshot: Snapshot, ref: ModelRef | str) -> Version:
     """
     if isinstance(ref, str):
         ref = parse_ref(ref)
-    entry = snapshot.models.get(ref.name)
-    if entry is None:
-        available = sorted(snapshot.models)
-        raise UnknownModel(
-            f"there is no model {ref.name!r}; there are: {_listed(available)}",
-            members={"available": available},
-        )
+    entry = named(snapshot, ref.name)
     if ref.selector is None:
         return _aliased(entry, DEFAULT_ALIAS)
     if _NUMBERS.fullmatch(ref.selector):
         return _numbered(entry, ref.selector)
     return _aliased(entry, ref.selector)
+
+
+def named(snapshot: Snapshot, name: str) -> ModelEntry:
+    """The model of this name. Raises UnknownModel, with those that there are."""
+    entry = snapshot.models.get(name)
+    if entry is None:
+        available = sorted(snapshot.models)
+        raise UnknownModel(
+            f"there is no model {name!r}; there are: {_listed(available)}",
+            members={"available": available},
+        )
+    return entry
+
+
+def served(snapshot: Snapshot, only: Sequence[str]) -> Iterator[Version]:
+    """The versions that a platform serves.
+
+    Args:
+        only: references to those that it was told to serve alone; one that means nothing
+            any more is left out. Empty: all that the registry says are served.
+    """
+    for reference in only:
+        with contextlib.suppress(DemitasseError):
+            yield resolve(snapshot, reference)
+    if not only:
+        for entry in snapshot.models.values():
+            yield from (version for version in entry.versions.values() if version.serving)
+
+
+def narrowed(snapshot: Snapshot, only: Sequence[str]) -> Snapshot:
+    """The registry as a platform has it that serves `only` these: what it does not serve is
+    not served, whatever the registry says."""
+    if not only:
+        return snapshot
+    here = {(version.model, version.version) for version in served(snapshot, only)}
+    models = {
+        name: replace(
+            entry,
+            versions=MappingProxyType(
+                {
+                    number: replace(version, serving=(name, number) in here)
+                    for number, version in entry.versions.items()
+                }
+            ),
+        )
+        for name, entry in snapshot.models.items()
+    }
+    return replace(snapshot, models=MappingProxyType(models))
 
 
 def _aliased(entry: ModelEntry, alias: str) -> Version:
@@ -89,7 +136,10 @@ def _aliased(entry: ModelEntry, alias: str) -> Version:
             f"{entry.name} has no alias {alias!r}; it has: {_listed(available)}",
             members={"available": available},
         )
-    return entry.versions[number]
+    version = entry.versions[number]
+    if not version.serving:
+        raise _not_served(entry, f"{entry.name} {number}, which {alias} means,")
+    return version
 
 
 def _numbered(entry: ModelEntry, selector: str) -> Version:
@@ -98,19 +148,22 @@ def _numbered(entry: ModelEntry, selector: str) -> Version:
         return exact
     wanted = _numbers(selector)
     matching = [number for number in entry.versions if _numbers(number)[: len(wanted)] == wanted]
-    served = [number for number in matching if entry.versions[number].serving]
-    if served:
-        return entry.versions[max(served, key=_numbers)]
+    serving = [number for number in matching if entry.versions[number].serving]
+    if serving:
+        return entry.versions[max(serving, key=_numbers)]
     if matching:
-        available = _ordered(n for n, version in entry.versions.items() if version.serving)
-        raise VersionNotServed(
-            f"{entry.name}@{selector} is published but not served; served are: "
-            f"{_listed(available)}",
-            members={"available": available},
-        )
+        raise _not_served(entry, f"{entry.name}@{selector}")
     available = _ordered(entry.versions)
     raise UnknownVersion(
         f"{entry.name} has no version {selector}; it has: {_listed(available)}",
+        members={"available": available},
+    )
+
+
+def _not_served(entry: ModelEntry, what: str) -> VersionNotServed:
+    available = _ordered(n for n, version in entry.versions.items() if version.serving)
+    return VersionNotServed(
+        f"{what} is published but not served; served are: {_listed(available)}",
         members={"available": available},
     )
 

@@ -24,6 +24,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from wire.flows import CALLER_HEADER, CLASS_HEADER, InvalidFlow, checked_caller, rank_of
+
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_HEADER = "Demitasse-Timeout"
 REQUEST_ID_HEADER = "X-Request-Id"
@@ -51,7 +53,8 @@ class ApiError(Exception):
 
     `code` is stable (docs/errors.md); those that no platform sent are
     `unreachable`, `no-answer`, `unexpected-answer`, and of what never left:
-    `unreadable-photo` and `unsupported-input`.
+    `unreadable-photo`, `unsupported-input`, and of a class or a caller that the
+    platform would refuse its own `invalid-parameter`.
     """
 
     def __init__(
@@ -118,19 +121,29 @@ class Client:
 
     Args:
         url: where the public API listens.
+        class_: how urgent `analyze` and `infer` are, where a call does not say: `interactive`,
+            `bulk` or `shadow`; None: the platform's default, interactive.
+        caller: for whom they are, where a call does not say: 1 to 64 of `A-Z a-z 0-9 . _ : @ -`;
+            None: the platform goes by the address.
         retry_for: seconds for which 429 and 503 are answered by coming back; 0: never.
         sleep, clock: time, for those who test.
+
+    Raises:
+        ApiError: a class or a caller that there cannot be.
     """
 
     def __init__(
         self,
         url: str = DEFAULT_URL,
         *,
+        class_: str | None = None,
+        caller: str | None = None,
         retry_for: float = 60.0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.url = url.rstrip("/")
+        self._flow = _flow_headers(class_, caller)
         self._patience = Patience(retry_for)
         self._sleep = sleep
         self._clock = clock
@@ -158,6 +171,8 @@ class Client:
         require: Iterable[str] = (),
         optional: Iterable[str] = (),
         timeout: float | None = None,
+        class_: str | None = None,
+        caller: str | None = None,
     ) -> Answer:
         """One photo or several through several models, in one request.
 
@@ -170,16 +185,18 @@ class Client:
             optional: models that are not waited for once all the others have answered.
             timeout: seconds, after which a model that has not answered is `pending` in the
                 answer; None: the platform's default.
+            class_, caller: how urgent it is, and for whom; None: as the client was told.
 
         Raises:
             ApiError
         """
+        headers = self._headers(class_, caller)
         listed = [photos] if isinstance(photos, str | PathLike | bytes) else photos
         files = [("image", _file(photo)) for photo in listed]
         named = {"models": models, "require": require, "optional": optional}
         asked = {name: ",".join(values) for name, values in named.items()}
         query = {name: value for name, value in asked.items() if value}
-        return self._call("POST", "/analyze", timeout, params=query, files=files)
+        return self._call("POST", "/analyze", timeout, params=query, files=files, headers=headers)
 
     def infer(
         self,
@@ -189,18 +206,22 @@ class Client:
         version: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        class_: str | None = None,
+        caller: str | None = None,
     ) -> Answer:
         """One example to one model, as its own inputs.
 
         Args:
             inputs: by name, without a batch axis: numbers, nested lists, or numpy arrays.
             version: or the beginning of one, or an alias; None: the default.
+            class_, caller: as for `analyze`.
 
         Raises:
             ApiError
         """
         import msgpack
 
+        headers = self._headers(class_, caller)
         body = {
             "inputs": {name: _input(name, value) for name, value in inputs.items()},
             "parameters": dict(parameters or {}),
@@ -218,7 +239,7 @@ class Client:
             f"{path}/infer",
             timeout,
             content=content,
-            headers={"Content-Type": "application/msgpack"},
+            headers={"Content-Type": "application/msgpack", **headers},
         )
 
     def models(self) -> list[Answer]:
@@ -229,6 +250,9 @@ class Client:
     def model(self, name: str) -> Answer:
         """One model, with the schemas of its default version's input and output."""
         return self._call("GET", f"/models/{quote(name, safe='')}", None)
+
+    def _headers(self, class_: str | None, caller: str | None) -> dict[str, str]:
+        return {**self._flow, **_flow_headers(class_, caller)}
 
     def _call(self, method: str, path: str, timeout: float | None, **request: Any) -> Answer:
         """One request, repeated while the platform asks for that and patience lasts."""
@@ -312,6 +336,20 @@ def _is_local(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _flow_headers(class_: str | None, caller: str | None) -> dict[str, str]:
+    """What tells the platform how urgent a request is, and for whom. Raises ApiError."""
+    headers = {}
+    try:
+        if class_ is not None:
+            rank_of(class_)
+            headers[CLASS_HEADER] = class_
+        if caller is not None:
+            headers[CALLER_HEADER] = checked_caller(caller)
+    except InvalidFlow as error:
+        raise ApiError("invalid-parameter", str(error), problem={"field": error.field}) from error
+    return headers
 
 
 def _file(photo: Photo) -> tuple[str, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
@@ -21,11 +21,13 @@ class Front:
         log: Path,
         environment: Mapping[str, str],
         siblings: Path | None,
+        only: Sequence[str],
         changed: Callable[[], None],
     ) -> None:
         """
         Args:
             siblings: a folder for the sockets of those that share its ports, if there are any.
+            only: references to what is served; empty: all that the registry says is.
         """
         self.state = "starting"
         self.detail = ""
@@ -37,6 +39,7 @@ class Front:
                 *(sys.executable, "-P", "-m", "coordinator"),
                 *("--parent-pid", str(os.getpid())),
                 *(("--siblings", str(siblings)) if siblings is not None else ()),
+                *(f"--only={reference}" for reference in only),
             ],
             log=log,
             environment=environment,

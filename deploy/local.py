@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from coordinator.config import SETTINGS, Settings
 from coordinator.decoder import DECODER, DECODER_VERSION
 from coordinator.errors import DemitasseError
-from coordinator.router import resolve
+from coordinator.router import resolve, served
 from deploy.building import build
 from deploy.front import Front
 from deploy.machine import DeploymentError, address, claim_port, socket_folder
@@ -258,16 +258,8 @@ class LocalDeployment:
     def _wanted(self, snapshot: Snapshot) -> dict[Key, tuple[ModelEntry, Version]]:
         return {
             (version.model, version.version): (snapshot.models[version.model], version)
-            for version in self._versions(snapshot)
+            for version in served(snapshot, self._models)
         }
-
-    def _versions(self, snapshot: Snapshot) -> Iterator[Version]:
-        for reference in self._models:
-            with contextlib.suppress(DemitasseError):  # retired since
-                yield resolve(snapshot, reference)
-        if not self._models:
-            for entry in snapshot.models.values():
-                yield from (version for version in entry.versions.values() if version.serving)
 
     def _refuse_unknown_models(self, snapshot: Snapshot) -> None:
         for reference in self._models:
@@ -303,6 +295,7 @@ class LocalDeployment:
                 log=self.log_path(f"coordinator-{number}"),
                 environment=environment,
                 siblings=self._sockets if self.settings.processes > 1 else None,
+                only=self._models,
                 changed=self.changed,
             )
             for number in range(self.settings.processes)

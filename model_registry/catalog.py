@@ -22,6 +22,7 @@ from model_registry.artifacts import ArtifactStore
 from model_registry.errors import (
     AlreadyPublished,
     InvalidAlias,
+    UnknownAlias,
     UnknownModel,
     UnknownVersion,
     VersionInUse,
@@ -30,7 +31,7 @@ from model_registry.history import AliasMove, ServingMove, SettingsMove, Stamp
 from model_registry.manifest import FILE_NAME, Manifest, version_key
 from model_registry.manifest_parser import parse_manifest
 from model_registry.package import load_manifest
-from model_registry.settings import Settings, SettingsChange
+from model_registry.settings import NOTHING_TUNED, Settings, SettingsChange
 from model_registry.snapshot import DEFAULT_ALIAS, ModelEntry, Snapshot, Version
 from storage import tables
 from storage.engine import reading, writing
@@ -104,6 +105,21 @@ class Catalog:
             _set_alias(connection, model, alias, version, self._stamp(who))
             _set_serving(connection, model, version, True, self._stamp(who))
 
+    def remove_alias(self, model: str, alias: str, *, who: str) -> None:
+        """Take an alias away; the version that it meant stays served.
+
+        Raises:
+            UnknownModel, UnknownAlias: nothing was changed.
+        """
+        with writing(self._engine) as connection:
+            _require_model(connection, model)
+            meanings = rows.aliases(connection, model)
+            if alias not in meanings:
+                raise UnknownAlias(model, alias, list(meanings))
+            rows.remove_alias(connection, model, alias)
+            history.note_alias(connection, model, alias, meanings[alias], None, self._stamp(who))
+            revision.grow(connection)
+
     def serve(self, model: str, version: str, *, who: str) -> None:
         """Serve a version, beside those that are served already.
 
@@ -128,7 +144,7 @@ class Catalog:
             if pointing:
                 raise VersionInUse(
                     f"{model} {version} is what {', '.join(pointing)} means; "
-                    "point the alias to another version first"
+                    "point the alias to another version first, or remove it"
                 )
             _set_serving(connection, model, version, False, self._stamp(who))
 
@@ -140,21 +156,17 @@ class Catalog:
         """
         with writing(self._engine) as connection:
             _require_model(connection, model)
-            before = rows.settings(connection).get(model, Settings())
-            moves = {
-                key: (getattr(before, key), value)
-                for key, value in changes.values()
-                if getattr(before, key) != value
-            }
-            if not moves:
-                return before
-            number = before.revision + 1
-            rows.set_settings(
-                connection, model, number, {key: new for key, (_, new) in moves.items()}
-            )
-            history.note_settings(connection, model, number, moves, self._stamp(who))
-            revision.grow(connection)
-            return rows.settings(connection)[model]
+            return _tune(connection, model, dict(changes.values()), self._stamp(who))
+
+    def reset(self, model: str, *, who: str) -> Settings:
+        """Drop all that was tuned: each version works with its manifest's values again.
+
+        Raises:
+            UnknownModel: nothing was changed.
+        """
+        with writing(self._engine) as connection:
+            _require_model(connection, model)
+            return _tune(connection, model, NOTHING_TUNED, self._stamp(who))
 
     def alias_history(self, model: str) -> list[AliasMove]:
         """What the aliases of a model meant, oldest first. Raises UnknownModel."""
@@ -287,3 +299,21 @@ def _set_serving(
         rows.set_serving(connection, model, version, serving)
         history.note_serving(connection, model, version, serving, stamp)
         revision.grow(connection)
+
+
+def _tune(
+    connection: Connection, model: str, values: Mapping[str, float | None], stamp: Stamp
+) -> Settings:
+    before = rows.settings(connection).get(model, Settings())
+    moves = {
+        key: (getattr(before, key), value)
+        for key, value in values.items()
+        if getattr(before, key) != value
+    }
+    if not moves:
+        return before
+    number = before.revision + 1
+    rows.set_settings(connection, model, number, {key: new for key, (_, new) in moves.items()})
+    history.note_settings(connection, model, number, moves, stamp)
+    revision.grow(connection)
+    return rows.settings(connection)[model]

@@ -6,6 +6,7 @@
       AlreadyPublished    this version exists with other content
       UnknownModel
       UnknownVersion
+      UnknownAlias
       InvalidAlias
       VersionInUse        an alias points to it
       InvalidSettings
@@ -58,6 +59,18 @@ class UnknownVersion(RegistryError):
         super().__init__(f"{model} has no version {version!r}; there is {_listed(known)}")
         self.model = model
         self.version = version
+        self.known = tuple(known)
+
+
+class UnknownAlias(RegistryError):
+    """The model has no such alias."""
+
+    code = "unknown-alias"
+
+    def __init__(self, model: str, alias: str, known: Sequence[str]) -> None:
+        super().__init__(f"{model} has no alias {alias!r}; there is {_listed(known)}")
+        self.model = model
+        self.alias = alias
         self.known = tuple(known)
 
 

@@ -25,11 +25,13 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AliasMove:
-    """An alias got another meaning."""
+    """An alias got another meaning, or none."""
 
     alias: str
     old_version: str | None
-    new_version: str
+    """None: the alias is new."""
+    new_version: str | None
+    """None: it was removed."""
     at: datetime
     who: str
 
@@ -54,13 +56,23 @@ class SettingsMove:
     at: datetime
     who: str
 
+    @property
+    def is_reset(self) -> bool:
+        """Whether all that was tuned was dropped; to tune is to set something."""
+        return all(new is None for _, new in self.changes.values())
+
 
 def instant(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def note_alias(
-    connection: Connection, model: str, alias: str, old: str | None, new: str, stamp: Stamp
+    connection: Connection,
+    model: str,
+    alias: str,
+    old: str | None,
+    new: str | None,
+    stamp: Stamp,
 ) -> None:
     _note(
         connection, alias_history, stamp, model=model, alias=alias, old_version=old, new_version=new

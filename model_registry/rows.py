@@ -35,9 +35,14 @@ def aliases(connection: Connection, model: str) -> dict[str, str]:
 
 
 def set_alias(connection: Connection, model: str, alias: str, version: str) -> None:
+    remove_alias(connection, model, alias)
+    table = tables.aliases
+    connection.execute(insert(table).values(model=model, alias=alias, version=version))
+
+
+def remove_alias(connection: Connection, model: str, alias: str) -> None:
     table = tables.aliases
     connection.execute(delete(table).where(table.c.model == model, table.c.alias == alias))
-    connection.execute(insert(table).values(model=model, alias=alias, version=version))
 
 
 def is_serving(connection: Connection, model: str, version: str) -> bool:

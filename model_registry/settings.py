@@ -8,8 +8,9 @@ by the catalog.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 
 from model_registry.errors import InvalidSettings
 
@@ -102,6 +103,12 @@ class SettingsChange:
             value = getattr(self, field.name)
             if value is not None:
                 yield field.name, value
+
+
+#: What leaves every setting to the manifest.
+NOTHING_TUNED: Mapping[str, None] = MappingProxyType(
+    {field.name: None for field in fields(SettingsChange)}
+)
 
 
 def _check_integer(name: str, value: object, limits: tuple[int, int]) -> None:

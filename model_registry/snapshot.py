@@ -50,6 +50,11 @@ class ModelEntry:
         """The version that is meant where none is named."""
         return self.aliases.get(DEFAULT_ALIAS)
 
+    @property
+    def representative(self) -> str:
+        """The version that stands for the model: the default, else the highest."""
+        return self.default or list(self.versions)[-1]
+
     def settings_for(self, version: str) -> EffectiveSettings:
         """What the lane of a version works with: its manifest's values under the tuned ones."""
         return self.versions[version].manifest.settings(self.settings)

@@ -59,7 +59,7 @@ alias_history = Table(
     Column("model", String(63), nullable=False),
     Column("alias", String(63), nullable=False),
     Column("old_version", String(32)),
-    Column("new_version", String(32), nullable=False),
+    Column("new_version", String(32)),  # NULL where the alias was removed
     Column("at", Float, nullable=False),
     Column("who", Text, nullable=False),
     Index("alias_history_by_model", "model", "alias"),

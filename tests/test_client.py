@@ -144,6 +144,98 @@ async def test_a_timeout_is_told_to_the_platform(platform: Platform, ask: Ask) -
     assert platform.requests[0].headers["Demitasse-Timeout"] == "2.5"
 
 
+FLOW_CALLS = [
+    pytest.param(("analyze", b"photo"), id="analyze"),
+    pytest.param(("infer", "noop", {"x": [1.0]}), id="infer"),
+]
+
+
+def flow(request: web.Request) -> tuple[str | None, str | None]:
+    return request.headers.get("Demitasse-Class"), request.headers.get("Demitasse-Caller")
+
+
+@pytest.mark.parametrize("call", FLOW_CALLS)
+async def test_class_and_caller_of_the_client_travel_with_each_call_that_names_no_other(
+    platform: Platform, call: tuple[Any, ...]
+) -> None:
+    platform.answers = [answer(images=[])]
+    method, *arguments = call
+
+    with Client(platform.url, class_="bulk", caller="nightly@host:1") as client:
+        ask = getattr(client, method)
+        await asyncio.to_thread(ask, *arguments)
+        await asyncio.to_thread(ask, *arguments, class_="shadow", caller="mirror")
+        await asyncio.to_thread(ask, *arguments, caller="mirror")
+
+    assert [flow(each) for each in platform.requests] == [
+        ("bulk", "nightly@host:1"),
+        ("shadow", "mirror"),
+        ("bulk", "mirror"),
+    ]
+
+
+@pytest.mark.parametrize("call", FLOW_CALLS)
+async def test_without_class_and_caller_the_platform_decides(
+    platform: Platform, ask: Ask, call: tuple[Any, ...]
+) -> None:
+    platform.answers = [answer(images=[])]
+
+    await ask(*call)
+
+    assert flow(platform.requests[0]) == (None, None)
+
+
+BAD_FLOWS = [
+    pytest.param(
+        {"class_": "urgent"},
+        "'urgent' is no class; there is interactive, bulk, shadow",
+        "Demitasse-Class",
+        id="class",
+    ),
+    pytest.param(
+        {"caller": "me and you"},
+        "'me and you' is no caller's name: 1 to 64 of A-Z a-z 0-9 . _ : @ -",
+        "Demitasse-Caller",
+        id="caller",
+    ),
+    pytest.param({"caller": ""}, "is no caller's name", "Demitasse-Caller", id="nobody"),
+    pytest.param({"caller": "a" * 65}, "is no caller's name", "Demitasse-Caller", id="too long"),
+    pytest.param({"caller": "a\n"}, "is no caller's name", "Demitasse-Caller", id="a line end"),
+]
+
+
+@pytest.mark.parametrize(("given", "why", "header"), BAD_FLOWS)
+@pytest.mark.parametrize("call", FLOW_CALLS)
+async def test_a_class_or_caller_that_there_cannot_be_is_refused_before_anything_is_sent(
+    platform: Platform,
+    ask: Ask,
+    call: tuple[Any, ...],
+    given: dict[str, str],
+    why: str,
+    header: str,
+) -> None:
+    platform.answers = [answer(images=[])]
+
+    with pytest.raises(ApiError) as caught:
+        await ask(*call, **given)
+
+    assert why in caught.value.detail
+    assert (caught.value.code, caught.value.status) == ("invalid-parameter", None)
+    assert caught.value.problem == {"field": header}
+    assert platform.requests == []
+
+
+@pytest.mark.parametrize(("given", "why", "header"), BAD_FLOWS)
+def test_a_client_is_not_made_for_a_class_or_caller_that_there_cannot_be(
+    given: dict[str, Any], why: str, header: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        Client("http://127.0.0.1:9", **given)
+
+    assert why in caught.value.detail
+    assert caught.value.problem == {"field": header}
+
+
 async def test_arrays_travel_with_dtype_and_shape(platform: Platform, ask: Ask) -> None:
     platform.answers = [answer(output={})]
 

@@ -19,13 +19,14 @@ from coordinator.errors import (
     InvalidBody,
     InvalidJson,
     InvalidParameter,
+    UnknownAlias,
     UnknownModel,
     UnknownVersion,
     UnsupportedMediaType,
 )
 from coordinator.http import payloads
 from coordinator.http.body import read_body
-from coordinator.http.native import DIRECTORY, FLEET, livez, metrics
+from coordinator.http.native import DIRECTORY, FLEET, admission, livez, metrics
 from coordinator.inquiries import Inquiries
 from model_registry import errors as registry_errors
 from model_registry.catalog import Catalog
@@ -66,7 +67,9 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/requests/{id:.+}", explain, expect_handler=continue_later)
     router.add_get("/models/{name}/history", show_history, expect_handler=continue_later)
     router.add_patch("/models/{name}/settings", tune, expect_handler=continue_later)
+    router.add_delete("/models/{name}/settings", reset, expect_handler=continue_later)
     router.add_put("/models/{name}/aliases/{alias}", set_alias, expect_handler=continue_later)
+    router.add_delete("/models/{name}/aliases/{alias}", remove_alias, expect_handler=continue_later)
     router.add_put(
         "/models/{name}/versions/{version}/serving", set_serving, expect_handler=continue_later
     )
@@ -86,8 +89,18 @@ async def tune(request: web.Request) -> web.Response:
         catalog.tune(name, wanted, who=_who(request))
 
     await _change(request, change)
+    return _settings(request, name)
+
+
+async def reset(request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+    await _change(request, lambda catalog: catalog.reset(name, who=_who(request)))
+    return _settings(request, name)
+
+
+def _settings(request: web.Request, name: str) -> web.Response:
     entry = request.app[DIRECTORY].current().models[name]
-    settings = entry.settings_for(entry.default or next(iter(entry.versions)))
+    settings = entry.settings_for(entry.representative)
     return payloads.write_answer(
         request,
         {"model": name, "settings": settings.document(), "revision": settings.revision},
@@ -101,6 +114,12 @@ async def set_alias(request: web.Request) -> web.Response:
         request, lambda catalog: catalog.set_alias(name, alias, body.version, who=_who(request))
     )
     return payloads.write_answer(request, {"model": name, "alias": alias, "version": body.version})
+
+
+async def remove_alias(request: web.Request) -> web.Response:
+    name, alias = request.match_info["name"], request.match_info["alias"]
+    await _change(request, lambda catalog: catalog.remove_alias(name, alias, who=_who(request)))
+    return payloads.write_answer(request, {"model": name, "alias": alias, "version": None})
 
 
 async def set_serving(request: web.Request) -> web.Response:
@@ -139,6 +158,7 @@ async def show_fleet(request: web.Request) -> web.Response:
             "version": replica.place.version,
             "ready": replica.ready,
             "occupied": replica.occupied,
+            "admission": admission(replica),
         }
         for replica in request.app[FLEET].all()
     ]
@@ -164,7 +184,7 @@ async def _read(request: web.Request, kind: type[Body]) -> Body:
         raise InvalidJson(str(error)) from error
 
 
-async def _change(request: web.Request, change: Callable[[Catalog], None]) -> None:
+async def _change(request: web.Request, change: Callable[[Catalog], object]) -> None:
     """Writes to the catalog in a thread, then has this process act on it before the answer."""
     try:
         # A change that was begun is finished, whether or not its caller waits.
@@ -180,6 +200,8 @@ def _translated(error: registry_errors.RegistryError) -> DemitasseError:
         return UnknownModel(str(error), members={"available": list(error.known)})
     if isinstance(error, registry_errors.UnknownVersion):
         return UnknownVersion(str(error), members={"available": list(error.known)})
+    if isinstance(error, registry_errors.UnknownAlias):
+        return UnknownAlias(str(error), members={"available": list(error.known)})
     if isinstance(error, registry_errors.VersionInUse):
         return Conflict(str(error))
     return InvalidParameter(str(error))

@@ -25,7 +25,7 @@ from coordinator.http.keys import ASKED, CALLERS, CAME, LIMITS, REQUEST_ID, TIME
 from coordinator.merge import Outcome, model_entry
 from coordinator.metrics import exposition, flush
 from coordinator.replica import Replica
-from coordinator.router import ModelRef, resolve
+from coordinator.router import ModelRef, named, resolve
 from model_registry.snapshot import ModelEntry, Version
 from wire.flows import Flow
 
@@ -133,15 +133,14 @@ async def list_models(request: web.Request) -> web.Response:
 
 
 async def show_model(request: web.Request) -> web.Response:
-    snapshot = request.app[DIRECTORY].current()
-    version = resolve(snapshot, ModelRef(request.match_info["name"]))
-    entry = snapshot.models[version.model]
+    entry = named(request.app[DIRECTORY].current(), request.match_info["name"])
+    version = entry.versions[entry.representative]
     return payloads.write_answer(
         request,
         {
             **_model(entry, request.app[FLEET]),
             **_schemas(version),
-            "admission": [_admission(each) for each in _replicas(version, request.app[FLEET])],
+            "admission": _admissions(version, request.app[FLEET]),
         },
     )
 
@@ -216,14 +215,16 @@ def _summary(version: Version, fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def _replicas(version: Version, fleet: Fleet) -> list[Replica]:
-    return [each for each in fleet.replicas(version.model, version.version) if each.ready]
+def _admissions(version: Version, fleet: Fleet) -> list[dict[str, Any]]:
+    found = (admission(each) for each in fleet.replicas(version.model, version.version))
+    return [each for each in found if each is not None]
 
 
-def _admission(replica: Replica) -> dict[str, Any]:
-    """What one replica lets in, and from what that follows."""
+def admission(replica: Replica) -> dict[str, Any] | None:
+    """What one replica lets in, and from what that follows; None while it lets nobody in."""
     status = replica.status
-    assert status is not None
+    if status is None or not replica.ready:
+        return None
     promise = status.promise
     return {
         "replica": replica.place.id,

@@ -53,6 +53,20 @@ def analyze(
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds that one photo may take.")
     ] = None,
+    class_: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="CLASS",
+            help="interactive, bulk or shadow: each waits while somebody of the one before does.",
+        ),
+    ] = None,
+    caller: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Who asks, among whom models are shared. Default: by address."
+        ),
+    ] = None,
     url: Annotated[
         str | None, typer.Option(help="Of the platform; default: the one that runs on this home.")
     ] = None,
@@ -71,7 +85,8 @@ def analyze(
         "optional": listed(optional),
         "timeout": timeout,
     }
-    with Client(url or _running_url(load_settings(home=home))) as client:
+    address = url or _running_url(load_settings(home=home))
+    with Client(address, class_=class_, caller=caller) as client:
         outcomes = list(_with_progress(one, files))
     if as_json:
         print_json([_document(outcome) for outcome in outcomes])

@@ -9,14 +9,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-if TYPE_CHECKING:
-    from model_registry.settings import EffectiveSettings
 
 #: Wide enough that no cell is ever cut where there is no terminal to fit into.
 _PIPE_WIDTH = 10_000
@@ -73,11 +70,18 @@ def _cell(value: object) -> Text:
     return value if isinstance(value, Text) else Text(str(value))
 
 
-def admission(settings: EffectiveSettings) -> str:
-    """What governs who is let in."""
-    if settings.promise is not None:
-        return f"promise {settings.promise:g} s"
-    return f"queue limit {settings.queue_limit}"
+def admission(promise: float | None, queue_limit: int | None, now: Sequence[int] = ()) -> str:
+    """What governs who is let in.
+
+    Args:
+        promise: in seconds; None where the queue limit governs.
+        now: the limits that follow from the promise at present, one for each replica that
+            was asked.
+    """
+    if promise is None:
+        return f"queue limit {queue_limit}"
+    limits = f" (limit {', '.join(map(str, now))} now)" if now else ""
+    return f"promise {promise:g} s{limits}"
 
 
 def milliseconds(seconds: float) -> str:

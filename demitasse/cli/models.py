@@ -10,6 +10,7 @@ import typer
 
 from coordinator.config import load_settings
 from demitasse.cli.console import admission, milliseconds, print_json, print_table, remark, say
+from demitasse.cli.limits import Admissions, limits, read_admissions
 from demitasse.cli.options import AsJson, Home, ModelName
 from demitasse.cli.registry import NothingPublished, find_model, open_catalog
 
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from model_registry.catalog import Catalog
+    from model_registry.history import AliasMove
+    from model_registry.settings import EffectiveSettings
     from model_registry.snapshot import ModelEntry, Version
+
+_HEADINGS = (
+    *("model", "version", "aliases", "served", "analyze"),
+    *("admission", "batch", "delay", "about"),
+)
 
 
 def models(
@@ -28,8 +36,11 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """What is published: versions, aliases, limits."""
+    from deploy.status import read_status
+
+    settings = load_settings(home=home)
     try:
-        with open_catalog(load_settings(home=home)) as catalog:
+        with open_catalog(settings) as catalog:
             snapshot = catalog.snapshot()
     except NothingPublished as nothing:
         if name is not None:
@@ -38,23 +49,33 @@ def models(
         entries = []
     else:
         entries = list(snapshot.models.values()) if name is None else [find_model(snapshot, name)]
+    admissions = read_admissions(read_status(settings.home))
     if as_json:
-        documents = [_document(entry) for entry in entries]
+        documents = [_document(entry, admissions) for entry in entries]
         print_json(documents if name is None else documents[0])
     elif name is not None:
-        _print_detail(entries[0])
+        _print_detail(entries[0], admissions)
     elif entries:
-        _print_overview(entries)
+        _print_overview(entries, admissions)
 
 
-def _print_overview(entries: list[ModelEntry]) -> None:
+def _print_overview(entries: list[ModelEntry], admissions: Admissions) -> None:
     print_table(
-        ("model", "version", "aliases", "served", "analyze", "queue", "batch", "delay", "about"),
-        (_row(entry, version) for entry in entries for version in entry.versions.values()),
+        _HEADINGS,
+        (
+            _row(entry, version, admissions)
+            for entry in entries
+            for version in entry.versions.values()
+        ),
     )
 
 
-def _row(entry: ModelEntry, version: Version) -> tuple[object, ...]:
+def _admission(version: Version, settings: EffectiveSettings, admissions: Admissions) -> str:
+    now = limits(admissions.get((version.model, version.version), []))
+    return admission(settings.promise, settings.queue_limit, now)
+
+
+def _row(entry: ModelEntry, version: Version, admissions: Admissions) -> tuple[object, ...]:
     settings = entry.settings_for(version.version)
     return (
         entry.name,
@@ -62,14 +83,14 @@ def _row(entry: ModelEntry, version: Version) -> tuple[object, ...]:
         ", ".join(_aliases(entry, version)),
         "yes" if version.serving else "no",
         "yes" if version.manifest.analyze else "no",
-        f"{settings.promise:g} s" if settings.promise is not None else settings.queue_limit,
+        _admission(version, settings, admissions),
         settings.max_batch_size,
         milliseconds(settings.max_queue_delay),
         version.manifest.description,
     )
 
 
-def _print_detail(entry: ModelEntry) -> None:
+def _print_detail(entry: ModelEntry, admissions: Admissions) -> None:
     for version in entry.versions.values():
         manifest, settings = version.manifest, entry.settings_for(version.version)
         quality = manifest.quality
@@ -81,8 +102,8 @@ def _print_detail(entry: ModelEntry) -> None:
                 f"{name} {spec.dtype}{list(spec.shape)}" for name, spec in manifest.inputs.items()
             ),
             "outputs": ", ".join(manifest.outputs),
-            "limits": f"{admission(settings)}, batch {settings.max_batch_size}, "
-            f"delay {milliseconds(settings.max_queue_delay)}",
+            "limits": f"{_admission(version, settings, admissions)}, "
+            f"batch {settings.max_batch_size}, delay {milliseconds(settings.max_queue_delay)}",
             "quality": quality and f"{quality.metric} {quality.value:g} on {quality.data}",
             "notes": manifest.release_notes,
             "published": f"{version.published_at:%Y-%m-%d %H:%M} UTC by {version.published_by}",
@@ -92,16 +113,20 @@ def _print_detail(entry: ModelEntry) -> None:
         say("")
 
 
-def _document(entry: ModelEntry) -> dict[str, Any]:
+def _document(entry: ModelEntry, admissions: Admissions) -> dict[str, Any]:
     return {
         "name": entry.name,
         "default": entry.default,
         "aliases": dict(entry.aliases),
-        "versions": [_version_document(entry, version) for version in entry.versions.values()],
+        "versions": [
+            _version_document(entry, version, admissions) for version in entry.versions.values()
+        ],
     }
 
 
-def _version_document(entry: ModelEntry, version: Version) -> dict[str, Any]:
+def _version_document(
+    entry: ModelEntry, version: Version, admissions: Admissions
+) -> dict[str, Any]:
     manifest, settings = version.manifest, entry.settings_for(version.version)
     quality = manifest.quality
     return {
@@ -115,6 +140,7 @@ def _version_document(entry: ModelEntry, version: Version) -> dict[str, Any]:
         "published_by": version.published_by,
         "package": str(version.directory),
         "settings": {**settings.document(), "revision": settings.revision},
+        "admission": admissions.get((version.model, version.version), []),
         "quality": asdict(quality) if quality is not None else None,
         "notes": manifest.release_notes,
         "input_schema": manifest.input_schema(),
@@ -149,13 +175,20 @@ def _events(catalog: Catalog, name: str) -> Iterator[Event]:
     for version in find_model(catalog.snapshot(), name).versions.values():
         yield Event(version.published_at, version.published_by, f"{version.version} published")
     for move in catalog.alias_history(name):
-        before = f" instead of {move.old_version}" if move.old_version else ""
-        yield Event(move.at, move.who, f"{move.alias} means {move.new_version}{before}")
+        yield Event(move.at, move.who, _moved(move))
     for served in catalog.serving_history(name):
         verb = "served" if served.serving else "retired"
         yield Event(served.at, served.who, f"{served.version} {verb}")
     for tuned in catalog.settings_history(name):
+        dropped = "the manifest's" if tuned.is_reset else "no longer set"
         for key, (old, new) in tuned.changes.items():
             before = "the manifest's" if old is None else f"{old:g}"
-            after = "no longer set" if new is None else f"{new:g}"
+            after = dropped if new is None else f"{new:g}"
             yield Event(tuned.at, tuned.who, f"{key} {after} instead of {before}")
+
+
+def _moved(move: AliasMove) -> str:
+    if move.new_version is None:
+        return f"{move.alias} removed; it meant {move.old_version}"
+    before = f" instead of {move.old_version}" if move.old_version else ""
+    return f"{move.alias} means {move.new_version}{before}"

@@ -35,7 +35,12 @@ class Operations(Protocol):
     def tune(self, model: str, change: SettingsChange) -> EffectiveSettings:
         """Returns what the default version works with from then on."""
 
+    def reset(self, model: str) -> EffectiveSettings:
+        """Drops all that was tuned. Returns as `tune` does."""
+
     def set_alias(self, model: str, alias: str, version: str) -> None: ...
+
+    def remove_alias(self, model: str, alias: str) -> None: ...
 
     def set_serving(self, model: str, version: str, serving: bool) -> None: ...
 
@@ -64,28 +69,24 @@ class ThroughAdmin:
         self._http = http
 
     def tune(self, model: str, change: SettingsChange) -> EffectiveSettings:
-        from model_registry.settings import EffectiveSettings
-
         body = {_IN_SECONDS.get(key, key): value for key, value in change.given()}
-        answer = self._call("PATCH", f"/models/{_part(model)}/settings", body)
-        settings = answer["settings"]
-        return EffectiveSettings(
-            settings["queue_limit"],
-            settings["promise_seconds"],
-            settings["max_batch_size"],
-            settings["max_queue_delay_seconds"],
-            answer["revision"],
-        )
+        return _effective(self._call("PATCH", f"/models/{_part(model)}/settings", body))
+
+    def reset(self, model: str) -> EffectiveSettings:
+        return _effective(self._call("DELETE", f"/models/{_part(model)}/settings"))
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
         path = f"/models/{_part(model)}/aliases/{_part(alias)}"
         self._call("PUT", path, {"version": version})
 
+    def remove_alias(self, model: str, alias: str) -> None:
+        self._call("DELETE", f"/models/{_part(model)}/aliases/{_part(alias)}")
+
     def set_serving(self, model: str, version: str, serving: bool) -> None:
         path = f"/models/{_part(model)}/versions/{_part(version)}/serving"
         self._call("PUT", path, {"serving": serving})
 
-    def _call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         from demitasse.client import call
 
         who = user_name().encode("ascii", "replace")
@@ -101,18 +102,40 @@ class ThroughRegistry:
         self._catalog = catalog
 
     def tune(self, model: str, change: SettingsChange) -> EffectiveSettings:
-        from model_registry.snapshot import DEFAULT_ALIAS
-
         self._catalog.tune(model, change, who=user_name())
-        entry = find_model(self._catalog.snapshot(), model)
-        return entry.settings_for(entry.aliases[DEFAULT_ALIAS])
+        return self._settings(model)
+
+    def reset(self, model: str) -> EffectiveSettings:
+        self._catalog.reset(model, who=user_name())
+        return self._settings(model)
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
         self._catalog.set_alias(model, alias, version, who=user_name())
 
+    def remove_alias(self, model: str, alias: str) -> None:
+        self._catalog.remove_alias(model, alias, who=user_name())
+
     def set_serving(self, model: str, version: str, serving: bool) -> None:
         apply = self._catalog.serve if serving else self._catalog.retire
         apply(model, version, who=user_name())
+
+    def _settings(self, model: str) -> EffectiveSettings:
+        entry = find_model(self._catalog.snapshot(), model)
+        return entry.settings_for(entry.representative)
+
+
+def _effective(answer: dict[str, Any]) -> EffectiveSettings:
+    """The settings that the admin API says are in force now."""
+    from model_registry.settings import EffectiveSettings
+
+    settings = answer["settings"]
+    return EffectiveSettings(
+        settings["queue_limit"],
+        settings["promise_seconds"],
+        settings["max_batch_size"],
+        settings["max_queue_delay_seconds"],
+        answer["revision"],
+    )
 
 
 def _part(text: str) -> str:

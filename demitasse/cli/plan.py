@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from coordinator.config import load_settings
-from demitasse.cli.console import milliseconds, print_json, print_table, remark
+from demitasse.cli.console import admission, milliseconds, print_json, print_table, remark
 from demitasse.cli.failures import CommandError
 from demitasse.cli.options import (
     AsJson,
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from coordinator.arrivals import Records
     from coordinator.config import Settings
     from deploy.planning import Figures, Today, Wish
-    from wire.tuning import Tuning
 
 #: Past it the forecast is of another traffic, and takes as long as a coffee.
 _FACTORS = (0.01, 100.0)
@@ -185,20 +184,14 @@ def _print(wishes: list[Wish], found: list[Figures]) -> None:
 
 
 def _settings(wish: Wish) -> dict[str, str]:
-    setting = wish.setting
+    setting, tuning = wish.setting, wish.setting.tuning
     return {
-        "admission": _admission(setting.tuning),
-        "max batch size": str(setting.tuning.max_batch_size),
-        "max queue delay": milliseconds(setting.tuning.max_queue_delay_seconds),
+        "admission": admission(tuning.promise_seconds, tuning.queue_limit),
+        "max batch size": str(tuning.max_batch_size),
+        "max queue delay": milliseconds(tuning.max_queue_delay_seconds),
         "machines x workers": f"{setting.machines} x {setting.workers}",
         "rate, cost": f"x{wish.rate:g}, x{wish.cost:g}",
     }
-
-
-def _admission(tuning: Tuning) -> str:
-    if tuning.promise_seconds is not None:
-        return f"promise {tuning.promise_seconds:g} s"
-    return f"queue limit {tuning.queue_limit}"
 
 
 def _results(found: Figures) -> dict[str, str]:

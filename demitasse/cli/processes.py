@@ -22,7 +22,8 @@ _BAD = ("failed", "failing", "hung", "restarting", "ended")
 _STYLES = dict.fromkeys(_GOOD, "green") | dict.fromkeys(_BAD, "red")
 #: A minion in one of these stays in it until somebody does something.
 _SETTLED = ("ready", "failed", "failing")
-_WITH_MODEL = ("minion", "decoder")
+#: Roles of those that have a queue.
+WITH_MODEL = ("minion", "decoder")
 
 
 def process_table(processes: Sequence[ProcessInfo]) -> Table:
@@ -82,7 +83,7 @@ class Narrator:
 
     def summary(self, processes: Sequence[ProcessInfo]) -> str | None:
         """How many models are ready, once none of them is under way; None if that is not new."""
-        minions = [each for each in processes if each.role in _WITH_MODEL]
+        minions = [each for each in processes if each.role in WITH_MODEL]
         settled = bool(minions) and all(each.state in _SETTLED for each in minions)
         summary = _summary(minions) if settled else ""
         if summary == self._summary:

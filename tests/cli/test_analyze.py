@@ -26,9 +26,12 @@ class Platform:
         self.at_once = 0
         self.most_at_once = 0
         self.queries: list[dict[str, str]] = []
+        self.flows: list[tuple[str | None, str | None]] = []
 
     async def analyze(self, request: web.Request) -> web.Response:
         self.queries.append(dict(request.query))
+        headers = request.headers
+        self.flows.append((headers.get("Demitasse-Class"), headers.get("Demitasse-Caller")))
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -140,6 +143,32 @@ async def test_models_and_how_much_each_matters_are_passed_on(
     assert platform.queries == [
         {"models": "tagger,caption@2", "require": "tagger", "optional": "caption"}
     ]
+
+
+async def test_class_and_caller_are_passed_on(
+    analyze: Analyze, photo: Write, platform: Platform
+) -> None:
+    await analyze(photo("good"), "--class", "bulk", "--caller", "nightly")
+
+    assert platform.flows == [("bulk", "nightly")]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--class", "urgent", "'urgent' is no class; there is interactive, bulk, shadow"),
+        ("--caller", "me and you", "'me and you' is no caller's name: 1 to 64 of A-Z a-z"),
+    ],
+)
+async def test_a_class_or_caller_that_there_cannot_be_is_explained_and_nothing_is_sent(
+    analyze: Analyze, photo: Write, platform: Platform, option: str, value: str, said: str
+) -> None:
+    done = await analyze(photo("good"), option, value)
+
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert platform.flows == []
 
 
 async def test_a_model_that_the_answer_left_without_is_shown_as_pending_and_fails_nothing(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from conftest import Command, raise_version
 from filelock import FileLock
 
-from deploy.status import LOCK_FILE, Status, write_status
+from deploy.status import LOCK_FILE, ProcessInfo, Status, write_status
 
 
 @pytest.fixture
@@ -66,6 +67,17 @@ def test_what_was_tuned_is_listed(demitasse: Command) -> None:
         pytest.param(["tune", "nop", "--queue-limit", "1"], "there is noop", id="unknown model"),
         pytest.param(["alias", "noop", "default", "9.0.0"], "there is 1.0.0", id="no version"),
         pytest.param(["alias", "noop", "Canary!", "1.0.0"], "lower-case", id="no alias"),
+        pytest.param(
+            ["tune", "noop", "--reset", "--promise", "5s"], "give it alone", id="reset and more"
+        ),
+        pytest.param(["tune", "nop", "--reset"], "there is noop", id="unknown model's reset"),
+        pytest.param(["alias", "noop", "canary"], "or --remove", id="alias to nothing"),
+        pytest.param(
+            ["alias", "noop", "default", "1.0.0", "--remove"], "or --remove", id="to and away"
+        ),
+        pytest.param(
+            ["alias", "noop", "canary", "--remove"], "there is default", id="no such alias"
+        ),
         pytest.param(["serve", "noop"], "not NAME@VERSION", id="no version named"),
         pytest.param(["retire", "noop@1.0.0"], "default means", id="in use"),
         pytest.param(["history", "nop"], "there is noop", id="unknown model's history"),
@@ -93,6 +105,49 @@ def test_an_alias_moves_and_both_versions_are_served(demitasse: Command) -> None
 
 
 @pytest.mark.usefixtures("published")
+def test_a_reset_is_said_with_the_manifests_values_and_is_in_the_history(
+    demitasse: Command,
+) -> None:
+    untuned = demitasse("tune", "noop", "--reset").stdout
+    demitasse("tune", "noop", "--promise", "5s", "--max-batch-size", 4)
+
+    done = demitasse("tune", "noop", "--reset")
+    history = demitasse("history", "noop").stdout
+
+    assert done.stdout == (
+        "noop: queue limit 1024, max batch size 32, max queue delay 0 ms; "
+        "takes effect when the platform starts\n"
+    )
+    assert untuned == done.stdout
+    assert "promise the manifest's instead of 5\n" in history
+    assert "max_batch_size the manifest's instead of 4\n" in history
+
+
+@pytest.mark.usefixtures("published")
+def test_an_alias_is_removed_and_that_is_in_the_history(demitasse: Command) -> None:
+    demitasse("alias", "noop", "canary", "1.1.0")
+
+    done = demitasse("alias", "noop", "canary", "--remove")
+    model = json.loads(demitasse("models", "noop", "--json").stdout)
+
+    assert done.stdout == "noop@canary is removed; takes effect when the platform starts\n"
+    assert model["aliases"] == {"default": "1.0.0"}
+    assert [version["serving"] for version in model["versions"]] == [True, True]
+    assert "canary removed; it meant 1.1.0" in demitasse("history", "noop").stdout
+
+
+@pytest.mark.usefixtures("published")
+def test_a_model_whose_default_was_removed_is_tuned_and_retired(demitasse: Command) -> None:
+    demitasse("alias", "noop", "default", "--remove")
+
+    tuned = demitasse("tune", "noop", "--queue-limit", 3)
+    retired = demitasse("retire", "noop@1.0.0")
+
+    assert "noop: queue limit 3, " in tuned.stdout
+    assert "noop 1.0.0 is retired; " in retired.stdout
+
+
+@pytest.mark.usefixtures("published")
 def test_a_version_is_served_and_retired(demitasse: Command) -> None:
     def serving() -> bool:
         model = json.loads(demitasse("models", "noop", "--json").stdout)
@@ -117,6 +172,24 @@ def test_status_of_nothing_says_so_and_exits_with_3(demitasse: Command, home: Pa
         "admin_url": None,
         "processes": [],
     }
+
+
+def test_status_of_a_platform_whose_api_does_not_answer_shows_its_processes_all_the_same(
+    demitasse: Command, home: Path
+) -> None:
+    minion = ProcessInfo("minion", "noop", "1.0.0", 7, "unix:/x", "ready", "")
+    write_status(home, Status(True, None, "http://127.0.0.1:9", [minion]))
+
+    with FileLock(home / "run" / LOCK_FILE):
+        shown = demitasse("status")
+        document = json.loads(demitasse("status", "--json").stdout)
+
+    assert shown.returncode == 0
+    assert "the limits in force are not known: nothing answers at" in shown.stderr
+    assert shown.stdout.splitlines()[-1].split() == [
+        "minion", "noop", "1.0.0", "7", "unix:/x", "ready", "-",
+    ]  # fmt: skip
+    assert document["processes"] == [{**asdict(minion), "admission": []}]
 
 
 def test_no_environments_are_an_empty_list(demitasse: Command) -> None:

@@ -6,14 +6,17 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 from conftest import Command, free_ports
+
+from coordinator.decoder import DECODER_VERSION
 
 
 class Platform(NamedTuple):
@@ -32,6 +35,18 @@ class Platform(NamedTuple):
             if text in line:
                 return line
         raise AssertionError(f"ended without saying {text!r}: {''.join(self.said)}")
+
+
+def eventually(look: Callable[[], object], what: str) -> None:
+    """Until it is true: the coordinator learns of minions by polling, and rings no bell."""
+    end = time.monotonic() + 30
+    while not look():
+        assert time.monotonic() < end, f"waited in vain until {what}"
+
+
+def rows(table: str) -> list[str]:
+    """The lines of a table, with one blank between words."""
+    return [" ".join(line.split()) for line in table.splitlines()]
 
 
 @contextmanager
@@ -141,6 +156,35 @@ def test_status_shows_every_process_while_it_runs(platform: Platform, demitasse:
     assert roles[:3] == ["supervisor", "coordinator", "decoder"]
 
 
+def test_status_and_models_show_what_governs_and_the_limit_that_a_promise_comes_to(
+    environment: dict[str, str], demitasse: Command, noop: Path
+) -> None:
+    demitasse("publish", noop)
+    demitasse("tune", "noop", "--promise", "5s")
+
+    def admission(role: str) -> list[dict[str, Any]]:
+        processes = json.loads(demitasse("status", "--json").stdout)["processes"]
+        (process,) = [each for each in processes if each["role"] == role]
+        return list(process["admission"])
+
+    with started(environment, *free_ports(2)) as platform:
+        platform.until("ready: 1 model")
+        eventually(lambda: admission("minion") and admission("decoder"), "both are connected")
+        ((noops,), (decoders,)) = admission("minion"), admission("decoder")
+        status = rows(demitasse("status").stdout)
+        overview = rows(demitasse("models").stdout)
+        model = json.loads(demitasse("models", "noop", "--json").stdout)
+    stopped = rows(demitasse("models").stdout)
+
+    governed = f"promise 5 s (limit {noops['limit']} now)"
+    assert (noops["promise"]["seconds"], decoders["promise"]) == (5, None)
+    assert f"noop 1.0.0 {governed}" in status
+    assert f"decoder {DECODER_VERSION} queue limit {decoders['limit']}" in status
+    assert f"noop 1.0.0 default yes no {governed} 32" in overview[1]
+    assert model["versions"][0]["admission"] == [noops]
+    assert "noop 1.0.0 default yes no promise 5 s 32" in stopped[1]
+
+
 def test_changes_go_through_the_platform_that_runs(platform: Platform, demitasse: Command) -> None:
     platform.until("the API answers at")
     platform.until("no models are served yet")
@@ -149,6 +193,33 @@ def test_changes_go_through_the_platform_that_runs(platform: Platform, demitasse
 
     assert done.returncode == 1
     assert "unknown-model, request" in done.stderr
+
+
+def test_a_reset_and_the_removal_of_an_alias_are_in_force_where_the_platform_runs(
+    environment: dict[str, str], demitasse: Command, noop: Path
+) -> None:
+    demitasse("publish", noop)
+    with started(environment, *free_ports(2)) as platform:
+        platform.until("the API answers at")
+        eventually(lambda: demitasse("status").returncode == 0, "its address is written down")
+        said = [
+            demitasse(*command.split()).stdout
+            for command in (
+                "tune noop --promise 5s",
+                "tune noop --reset",
+                "alias noop canary 1.0.0",
+                "alias noop canary --remove",
+            )
+        ]
+        aliases = httpx.get(f"{platform.url}/models").json()["models"][0]["aliases"]
+
+    untuned = "noop: queue limit 1024, max batch size 32, max queue delay 0 ms; in force now\n"
+    assert said[1] == untuned
+    assert said[2:] == [
+        "noop@canary means 1.0.0; in force now\n",
+        "noop@canary is removed; in force now\n",
+    ]
+    assert aliases == {"default": "1.0.0"}
 
 
 def test_up_refuses_a_model_that_is_not_published(demitasse: Command) -> None:

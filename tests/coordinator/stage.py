@@ -12,7 +12,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -261,10 +261,10 @@ class Stage:
         self.list(host, epoch=spec.epoch)
         return host
 
-    async def coordinator(self, **settings: Any) -> Coordinator:
+    async def coordinator(self, *, only: Sequence[str] = (), **settings: Any) -> Coordinator:
         """One more coordinator, on ports of its own, that knows what is listed by now."""
         chosen = replace(self.settings, **settings)
-        rooms = await self.exits.enter_async_context(open_rooms(chosen, name="test"))
+        rooms = await self.exits.enter_async_context(open_rooms(chosen, name="test", only=only))
         # Not by `serve_admin`: its name for itself need not be one that resolves here.
         admin = create_runner(create_admin_app(chosen, rooms), chosen)
         self.exits.push_async_callback(admin.cleanup)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from edge import calling
-from stage import Stage
+from stage import Stage, eventually
 
 from wire.tuning import Tuning
 
@@ -70,6 +71,82 @@ async def test_a_lowered_limit_admits_fewer_and_loses_nothing_in_flight(stage: S
     assert [each.status_code for each in answers] == [200] * 4
 
 
+async def test_a_reset_puts_the_manifests_values_in_force_on_connected_hosts_and_is_remembered(
+    stage: Stage,
+) -> None:
+    stage.publish("gate", queue_limit=10, max_batch_size=2)
+    host = await stage.host("gate")
+    coordinator = await stage.coordinator(poll_interval=4.0)
+    other = await stage.coordinator(poll_interval=4.0)
+    await coordinator.admin.patch(
+        "/models/gate/settings", json={"promise_seconds": 5, "max_batch_size": 4}
+    )
+    assert host.lane.tuning.promise_seconds == 5
+    await other.rooms.directory.refresh()
+
+    answer = await coordinator.admin.delete("/models/gate/settings", headers=WHO)
+    await other.rooms.directory.refresh()
+    history = (await coordinator.admin.get("/models/gate/history")).json()["settings"]
+
+    assert answer.json() == {
+        "model": "gate",
+        "settings": {
+            "queue_limit": 10,
+            "promise_seconds": None,
+            "max_batch_size": 2,
+            "max_queue_delay_seconds": 0.0,
+        },
+        "revision": 2,
+    }
+    assert host.lane.tuning == Tuning(10, 2, 0.0, 2)
+    assert host.lane.bouncer.limit == 10
+    assert history[-1]["changes"] == {"promise": [5, None], "max_batch_size": [4, None]}
+    assert history[-1]["who"] == "ada"
+
+
+async def test_a_pin_by_an_alias_that_was_removed_is_not_found_at_once(stage: Stage) -> None:
+    stage.publish("gate")
+    stage.publish("gate", version="2.0.0")
+    for version in ("1.0.0", "2.0.0"):
+        await stage.host("gate", version)
+    coordinator = await stage.coordinator(poll_interval=4.0)
+    await coordinator.admin.put("/models/gate/aliases/canary", json={"version": "2.0.0"})
+    pinned = "/models/gate/versions/canary/infer"
+    body = {"inputs": {"x": [1.0]}}
+    before = await coordinator.client.post(pinned, json=body)
+
+    removed = await coordinator.admin.delete("/models/gate/aliases/canary", headers=WHO)
+    after = await coordinator.client.post(pinned, json=body)
+    unpinned = await coordinator.client.post("/models/gate/versions/2.0.0/infer", json=body)
+    history = (await coordinator.admin.get("/models/gate/history")).json()["aliases"]
+
+    assert before.json()["version"] == "2.0.0"
+    assert removed.json() == {"model": "gate", "alias": "canary", "version": None}
+    assert (after.status_code, after.json()["code"]) == (404, "unknown-alias")
+    assert after.json()["available"] == ["default"]
+    assert unpinned.json()["version"] == "2.0.0"
+    last = history[-1]
+    assert (last["alias"], last["old_version"], last["new_version"]) == ("canary", "2.0.0", None)
+    assert last["who"] == "ada"
+
+
+async def test_a_model_without_its_default_is_tuned_as_before_and_asked_by_version_alone(
+    stage: Stage,
+) -> None:
+    stage.publish("gate")
+    await stage.host("gate")
+    coordinator = await stage.coordinator()
+
+    await coordinator.admin.delete("/models/gate/aliases/default")
+    tuned = await coordinator.admin.patch("/models/gate/settings", json={"queue_limit": 3})
+    bare = await coordinator.infer("gate", 1)
+    listed = (await coordinator.client.get("/models")).json()["models"][0]
+
+    assert tuned.json()["settings"]["queue_limit"] == 3
+    assert (bare.status_code, bare.json()["code"]) == (404, "unknown-alias")
+    assert (listed["default"], listed["aliases"]) == (None, {})
+
+
 async def test_an_alias_moves_at_once(stage: Stage) -> None:
     stage.publish("gate")
     stage.publish("gate", version="2.0.0")
@@ -119,20 +196,40 @@ async def test_the_history_says_who_changed_what(stage: Stage) -> None:
 
 async def test_the_fleet_is_shown_as_this_process_sees_it(stage: Stage) -> None:
     stage.publish("gate")
-    await stage.host("gate")
+    host = await stage.host("gate")
+    coordinator = await stage.coordinator()
+    shown = (await coordinator.client.get("/models/gate")).json()
+    ready = (await coordinator.admin.get("/fleet")).json()
+
+    await host.stop()
+    await eventually(lambda: not coordinator.replica("gate").ready, "it is known to be gone")
+    gone = (await coordinator.admin.get("/fleet")).json()
+
+    known = {"replica": "gate-1.0.0-0", "model": "gate", "version": "1.0.0", "occupied": 0}
+    (admission,) = shown["admission"]
+    assert ready == {"replicas": [{**known, "ready": True, "admission": admission}]}
+    assert gone == {"replicas": [{**known, "ready": False, "admission": None}]}
+
+
+async def test_the_fleet_says_what_governs_and_the_limit_that_it_comes_to(stage: Stage) -> None:
+    stage.publish("gate", queue_limit=10)
+    host = await stage.host("gate")
     coordinator = await stage.coordinator()
 
-    assert (await coordinator.admin.get("/fleet")).json() == {
-        "replicas": [
-            {
-                "replica": "gate-1.0.0-0",
-                "model": "gate",
-                "version": "1.0.0",
-                "ready": True,
-                "occupied": 0,
-            }
-        ]
-    }
+    async def admission() -> dict[str, Any]:
+        (replica,) = (await coordinator.admin.get("/fleet")).json()["replicas"]
+        return dict(replica["admission"])
+
+    by_limit = await admission()
+    await coordinator.admin.patch("/models/gate/settings", json={"promise_seconds": 5})
+    await eventually(
+        lambda: coordinator.replica("gate").status.promise is not None, "the host says so"
+    )
+    by_promise = await admission()
+
+    assert (by_limit["limit"], by_limit["promise"]) == (10, None)
+    assert by_promise["promise"]["seconds"] == 5
+    assert by_promise["limit"] == host.lane.bouncer.limit
 
 
 @pytest.mark.parametrize(
@@ -148,6 +245,9 @@ async def test_the_fleet_is_shown_as_this_process_sees_it(stage: Stage) -> None:
         ("PATCH", "/models/gate/settings", b" " * 65_537, 413, "payload-too-large"),
         ("PUT", "/models/gate/aliases/default", b'{"version": "9.9.9"}', 404, "unknown-version"),
         ("PUT", "/models/gate/aliases/NO", b'{"version": "1.0.0"}', 400, "invalid-parameter"),
+        ("DELETE", "/models/nobody/settings", b"", 404, "unknown-model"),
+        ("DELETE", "/models/nobody/aliases/default", b"", 404, "unknown-model"),
+        ("DELETE", "/models/gate/aliases/canary", b"", 404, "unknown-alias"),
         ("PUT", "/models/gate/versions/1.0.0/serving", b'{"serving": false}', 409, "conflict"),
         ("GET", "/models/nobody/history", b"", 404, "unknown-model"),
         ("GET", "/models", b"", 404, "unknown-route"),
@@ -155,8 +255,9 @@ async def test_the_fleet_is_shown_as_this_process_sees_it(stage: Stage) -> None:
     ],
     ids=[
         "unknown-model", "out-of-range", "nothing", "wrong-type", "unknown-key", "no-json",
-        "empty", "too-large", "unknown-version", "bad-alias", "in-use", "history-of-nobody",
-        "public-route", "wrong-method",
+        "empty", "too-large", "unknown-version", "bad-alias", "reset-of-nobody",
+        "alias-of-nobody", "no-such-alias", "in-use", "history-of-nobody", "public-route",
+        "wrong-method",
     ],
 )  # fmt: skip
 async def test_a_refusal_is_a_problem_with_a_code_and_changes_nothing(
@@ -182,7 +283,9 @@ async def test_what_is_unknown_is_refused_with_what_there_is(stage: Stage) -> No
 
     model = await coordinator.admin.patch("/models/nobody/settings", json={"queue_limit": 3})
     version = await coordinator.admin.put("/models/gate/aliases/default", json={"version": "9.9.9"})
+    alias = await coordinator.admin.delete("/models/gate/aliases/canary")
 
+    assert alias.json()["available"] == ["default"]
     assert model.json()["available"] == ["gate"]
     assert version.json()["available"] == ["1.0.0"]
 

@@ -215,6 +215,26 @@ async def test_without_a_marked_model_the_caller_is_told_to_name_one(stage: Stag
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown-model")
 
 
+async def test_a_platform_that_serves_some_models_alone_asks_no_other_of_its_own_accord(
+    stage: Stage,
+) -> None:
+    await on(stage, "one")
+    stage.publish("picture", name="two")
+    coordinator = await stage.coordinator(only=["one"])
+
+    unnamed = await coordinator.analyze(photo(*RED))
+    named = await coordinator.analyze(photo(*RED), params={"models": "one,two"})
+    ready = await coordinator.client.get("/readyz")
+
+    (image,) = unnamed.json()["images"]
+    assert {name: "output" in part for name, part in image["models"].items()} == {"one": True}
+    assert (named.status_code, named.json()["code"]) == (404, "version-not-served")
+    assert named.json()["detail"] == (
+        "two 1.0.0, which default means, is published but not served; served are: none"
+    )
+    assert ready.json() == {"ready": True, "models": {"one": True}}
+
+
 async def test_more_images_than_there_is_room_for_are_refused_one_by_one(stage: Stage) -> None:
     coordinator, _ = await on(stage, "one")
     stage.catalog.tune("one", SettingsChange(queue_limit=2), who="test")

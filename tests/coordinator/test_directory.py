@@ -72,6 +72,28 @@ async def test_whoever_follows_the_registry_is_told_of_changes_alone(stage: Stag
         assert registry.seen[1:] == [snapshot]
 
 
+async def test_the_registry_of_a_platform_that_serves_some_alone_is_read_anew_when_it_changes(
+    stage: Stage,
+) -> None:
+    stage.publish("gate")
+    stage.publish("gate", name="other")
+    registry = StoredRegistry(stage.catalog, stage.leases, ["gate"])
+    before = registry.snapshot()
+    again = registry.snapshot()
+
+    stage.publish("gate", version="2.0.0")
+    stage.catalog.set_alias("gate", "default", "2.0.0", who="test")
+    after = registry.snapshot()
+
+    def served(snapshot: Snapshot) -> list[tuple[str, str]]:
+        versions = [each for entry in snapshot.models.values() for each in entry.versions.values()]
+        return [(each.model, each.version) for each in versions if each.serving]
+
+    assert again is before
+    assert served(before) == [("gate", "1.0.0")]
+    assert served(after) == [("gate", "2.0.0")]
+
+
 async def test_a_host_that_is_connected_has_new_settings_when_refresh_returns(
     stage: Stage,
 ) -> None:

@@ -279,6 +279,24 @@ async def test_the_list_of_models_says_what_is_ready(stage: Stage) -> None:
     assert model["settings"]["queue_limit"] == 64
 
 
+async def test_a_model_is_shown_though_its_default_was_removed_or_it_is_not_served_here(
+    stage: Stage,
+) -> None:
+    stage.publish("gate")
+    stage.publish("gate", version="2.0.0")
+    stage.publish("gate", name="other")
+    stage.catalog.remove_alias("gate", "default", who="test")
+    coordinator = await stage.coordinator(only=["gate@1.0.0"])
+
+    bare = (await coordinator.client.get("/models/gate")).json()
+    other = (await coordinator.client.get("/models/other")).json()
+
+    assert (bare["default"], other["default"]) == (None, "1.0.0")
+    assert "x" in bare["input_schema"]["properties"]
+    assert [version["serving"] for version in bare["versions"]] == [True, False]
+    assert [version["serving"] for version in other["versions"]] == [False]
+
+
 async def test_a_version_is_shown_with_its_schemas_and_aliases(stage: Stage) -> None:
     stage.publish("gate")
     coordinator = await stage.coordinator()

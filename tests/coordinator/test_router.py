@@ -13,7 +13,7 @@ from coordinator.errors import (
     UnknownVersion,
     VersionNotServed,
 )
-from coordinator.router import ModelRef, parse_ref, resolve
+from coordinator.router import ModelRef, narrowed, parse_ref, resolve, served
 from model_registry.manifest_parser import parse_manifest
 from model_registry.settings import Settings
 from model_registry.snapshot import ModelEntry, Snapshot, Version
@@ -92,6 +92,36 @@ def test_what_there_is_not_is_refused_with_what_there_is(ref, error, available):
     with pytest.raises(error) as refusal:
         resolve(SNAPSHOT, ref)
     assert refusal.value.members["available"] == available
+
+
+def numbers(snapshot: Snapshot) -> list[str]:
+    versions = snapshot.models["tagger"].versions.values()
+    return [version.version for version in versions if version.serving]
+
+
+@pytest.mark.parametrize(
+    ("only", "left"),
+    [
+        ([], SERVED),
+        (["tagger"], ["2.9.0"]),
+        (["tagger@canary", "tagger@1"], ["1.0.0", "2.10.1"]),
+        (["tagger", "tagger@3.0.0", "taggre", "tagger@beta"], ["2.9.0"]),
+    ],
+    ids=["all", "the default", "several", "some of which mean nothing"],
+)
+def test_a_platform_that_was_told_to_serves_these_alone(only, left):
+    assert sorted(version.version for version in served(SNAPSHOT, only)) == sorted(left)
+    assert numbers(narrowed(SNAPSHOT, only)) == left
+
+
+def test_what_such_a_platform_does_not_serve_is_found_by_nobody_there():
+    snapshot = narrowed(SNAPSHOT, ["tagger@canary"])
+
+    assert resolve(snapshot, "tagger@2").version == "2.10.1"
+    for ref in ("tagger", "tagger@default", "tagger@2.9.0", "tagger@1"):
+        with pytest.raises(VersionNotServed) as refusal:
+            resolve(snapshot, ref)
+        assert refusal.value.members["available"] == ["2.10.1"]
 
 
 @pytest.mark.parametrize(

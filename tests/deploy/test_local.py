@@ -326,6 +326,25 @@ async def test_a_killed_coordinator_is_started_again(home: Home) -> None:
         assert (await platform.ask("gate"))["model"] == "gate"
 
 
+async def test_what_is_not_among_the_models_to_serve_is_not_found(home: Home) -> None:
+    home.publish("gate")
+    home.publish("gate", "2.0.0")
+    home.publish("other")
+    home.catalog.serve("gate", "2.0.0", who="test")
+    async with up(home, "gate") as platform:
+        await platform.ask("gate")
+        url = f"http://127.0.0.1:{platform.deployment.settings.port}/models"
+        async with httpx.AsyncClient(trust_env=False) as client:
+            refused = [
+                await client.post(f"{url}/{path}/infer", json={"inputs": {"x": [1.0]}})
+                for path in ("other", "gate/versions/2.0.0")
+            ]
+
+        assert [each.status_code for each in refused] == [404, 404]
+        assert [each.json()["code"] for each in refused] == ["version-not-served"] * 2
+        assert [each.model for each in platform.of("minion")] == ["gate"]
+
+
 async def test_a_model_that_was_named_and_then_retired_leaves_and_all_else_goes_on(
     home: Home,
 ) -> None:

@@ -13,13 +13,14 @@ from model_registry.errors import (
     AlreadyPublished,
     InvalidAlias,
     InvalidSettings,
+    UnknownAlias,
     UnknownModel,
     UnknownVersion,
     VersionInUse,
 )
 from model_registry.history import AliasMove, ServingMove, SettingsMove
 from model_registry.manifest_table import ManifestError
-from model_registry.settings import Settings, SettingsChange
+from model_registry.settings import EffectiveSettings, Settings, SettingsChange
 
 NOW = datetime.fromtimestamp(1_000_000, UTC)
 
@@ -109,6 +110,42 @@ def test_an_alias_moves_and_its_version_is_served_beside_the_one_before(echo: Ca
     ]
 
 
+def test_an_alias_that_is_removed_means_nothing_and_its_version_stays_served(echo: Catalog):
+    echo.set_alias("echo", "canary", "1.1.0", who="ada")
+
+    echo.remove_alias("echo", "canary", who="bob")
+
+    assert echo.snapshot().models["echo"].aliases == {"default": "1.0.0"}
+    assert serving(echo) == ["1.0.0", "1.1.0"]
+    assert echo.alias_history("echo")[1:] == [
+        AliasMove("canary", None, "1.1.0", NOW, "ada"),
+        AliasMove("canary", "1.1.0", None, NOW, "bob"),
+    ]
+
+
+def test_a_model_without_its_default_can_be_retired_and_is_stood_for_by_its_highest_version(
+    echo: Catalog,
+):
+    echo.remove_alias("echo", "default", who="bob")
+    echo.retire("echo", "1.0.0", who="bob")
+
+    entry = echo.snapshot().models["echo"]
+    assert serving(echo) == []
+    assert (entry.default, entry.representative) == (None, "1.1.0")
+
+
+def test_to_remove_an_alias_that_there_is_not_is_refused_with_those_that_there_are(echo: Catalog):
+    before = echo.snapshot()
+
+    with pytest.raises(UnknownAlias, match="echo has no alias 'canary'; there is default"):
+        echo.remove_alias("echo", "canary", who="bob")
+    with pytest.raises(UnknownModel, match="no model 'ecko'"):
+        echo.remove_alias("ecko", "default", who="bob")
+
+    assert echo.snapshot() is before
+    assert len(echo.alias_history("echo")) == 1
+
+
 @pytest.mark.parametrize("alias", ["", "1", "1.0.0", "Canary", "a b", "a" * 64])
 def test_an_alias_is_never_mistaken_for_a_version(echo: Catalog, alias: str):
     with pytest.raises(InvalidAlias):
@@ -181,6 +218,52 @@ def test_of_queue_limit_and_promise_the_one_that_was_tuned_last_governs(echo: Ca
         "promise": (5.0, None),
         "queue_limit": (None, 10),
     }
+
+
+def test_a_reset_puts_the_manifests_values_in_force_again(catalog: Catalog, tmp_path: Path):
+    package = make_package(tmp_path, more="[admission]\nqueue_limit = 7\n")
+    catalog.publish(package, who="ada")
+    catalog.tune("echo", SettingsChange(promise=5.0, max_batch_size=8), who="ada")
+
+    settings = catalog.reset("echo", who="bob")
+
+    entry = catalog.snapshot().models["echo"]
+    assert entry.settings == settings == Settings(revision=2)  # greater, so that hosts take it
+    assert entry.settings_for("1.0.0") == EffectiveSettings(7, None, 1, 0.0, 2)
+    last = catalog.settings_history("echo")[-1]
+    changes = {"promise": (5.0, None), "max_batch_size": (8, None)}
+    assert last == SettingsMove(2, changes, NOW, "bob")
+
+
+def test_what_was_tuned_after_a_reset_lies_over_the_manifests_values(echo: Catalog):
+    echo.tune("echo", SettingsChange(queue_limit=10, max_batch_size=8), who="ada")
+    echo.reset("echo", who="ada")
+
+    assert echo.tune("echo", SettingsChange(queue_limit=3), who="ada") == Settings(
+        queue_limit=3, revision=3
+    )
+
+
+def test_a_reset_is_told_apart_from_every_other_tuning(echo: Catalog):
+    echo.tune("echo", SettingsChange(promise=5.0), who="ada")
+    echo.tune("echo", SettingsChange(queue_limit=10), who="ada")
+    echo.reset("echo", who="ada")
+
+    assert [move.is_reset for move in echo.settings_history("echo")] == [False, False, True]
+
+
+def test_a_reset_of_what_was_never_tuned_leaves_no_trace(echo: Catalog):
+    before = echo.snapshot()
+
+    echo.reset("echo", who="bob")
+
+    assert echo.snapshot() is before
+    assert echo.settings_history("echo") == []
+
+
+def test_a_reset_of_a_model_that_there_is_not_is_refused(echo: Catalog):
+    with pytest.raises(UnknownModel, match="no model 'ecko'; there is echo"):
+        echo.reset("ecko", who="bob")
 
 
 def test_tuning_to_what_is_set_already_leaves_no_trace(echo: Catalog):

@@ -4,8 +4,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
 
@@ -20,6 +23,13 @@ def engine(tmp_path):
     migrate(engine)
     yield engine
     engine.dispose()
+
+
+def alembic_config() -> Config:
+    config = Config()
+    folder = Path(storage.engine.__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder))
+    return config
 
 
 def in_parallel(count: int, program: str, *arguments: str) -> list[str]:
@@ -39,6 +49,31 @@ def test_migrations_build_the_tables_that_the_code_declares(engine: Engine):
         context = MigrationContext.configure(connection, opts={"compare_type": True})
 
         assert compare_metadata(context, tables.metadata) == []
+
+
+def test_the_history_from_before_stays_when_removed_aliases_become_possible(tmp_path: Path):
+    engine = open_engine(f"sqlite:///{tmp_path / 'registry.db'}")
+    config = alembic_config()
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    move = {"model": "tagger", "alias": "canary", "at": 1.5, "who": "ada"}
+    before = {"id": 7, "old_version": None, "new_version": "1.0.0", **move}
+    with writing(engine) as connection:
+        connection.execute(insert(tables.alias_history).values(before))
+
+    migrate(engine)
+    removed = {"id": 8, "old_version": "1.0.0", "new_version": None, **move}
+    with writing(engine) as connection:
+        connection.execute(insert(tables.alias_history).values(removed))
+
+    with reading(engine) as connection:
+        kept = connection.execute(select(tables.alias_history)).mappings().all()
+    assert [dict(row) for row in kept] == [before, removed]
+    assert [index["name"] for index in inspect(engine).get_indexes("alias_history")] == [
+        "alias_history_by_model"
+    ]
+    engine.dispose()
 
 
 def test_migrating_twice_changes_nothing(engine: Engine):
@@ -113,15 +148,7 @@ def test_opening_the_database_does_not_import_the_migration_tool():
 
 
 def test_the_newest_migration_is_the_one_that_opening_compares_with():
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    config = Config()
-    config.set_main_option(
-        "script_location", str(Path(storage.engine.__file__).parent / "migrations")
-    )
-
-    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+    assert ScriptDirectory.from_config(alembic_config()).get_current_head() == HEAD
 
 
 def test_a_database_that_is_up_to_date_is_opened_without_the_migration_tool(tmp_path: Path):
