@@ -125,7 +125,10 @@ class LocalDeployment:
             role = DECODER if minion.model == DECODER else "minion"
             key = (minion.model, minion.version)
             infos.append(
-                ProcessInfo(role, *key, minion.pid, minion.address, minion.state, minion.detail)
+                ProcessInfo(
+                    *(role, *key, minion.pid, minion.address, minion.state, minion.detail),
+                    minion.last_lines,
+                )
             )
             infos += [
                 ProcessInfo("worker", *key, pid, None, state, "") for pid, state in minion.workers

@@ -57,6 +57,8 @@ class Minion:
         self.state = "waiting"
         self.detail = ""
         self.workers: list[tuple[int | None, str]] = []
+        self.last_lines: list[str] = []
+        """What the worker printed that ended last, where workers do not stay."""
         self.template: TemplateKey | None = None
         self._site = site
         # An epoch grows with every start, also across restarts of the supervisor. Its first
@@ -118,8 +120,11 @@ class Minion:
             self._site.changed()
         if self._stopping:
             return
+        self.last_lines = [] if answer["ready"] else answer["last_lines"]
         if answer["ready"]:
             self.set_state("ready")
+        elif answer["failed"]:
+            self.set_state("failed", answer["last_failure"])
         elif answer["last_failure"]:
             self.set_state("failing", answer["last_failure"])
         else:

@@ -10,7 +10,7 @@ import typer
 from coordinator.config import load_settings
 from demitasse.cli.console import print_json, remark, say, show
 from demitasse.cli.options import AsJson, Home
-from demitasse.cli.processes import process_table
+from demitasse.cli.processes import last_words, process_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,3 +41,5 @@ def _print(found: Status, home: Path) -> None:
         return
     say(f"API {found.url}, admin {found.admin_url}, home {home}\n")
     show(process_table(found.processes))
+    for line in last_words(found.processes):
+        say(line)

@@ -30,6 +30,8 @@ def main() -> int:
         level=arguments.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    # What models print is in the log whatever else is.
+    logging.getLogger("demitasse.worker").setLevel(logging.INFO)
     if arguments.parent_pid is not None and not end_with(arguments.parent_pid):
         return 1
     try:

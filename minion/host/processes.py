@@ -39,8 +39,11 @@ class Process(Protocol):
         """How it ended, in words, once it has; can be asked any number of times."""
 
 
-async def start_worker(spec: ServiceSpec, connection: int, arena: int) -> Process:
-    """A process that has these two descriptors and lives no longer than this one.
+async def start_worker(spec: ServiceSpec, connection: int, arena: int, output: int) -> Process:
+    """A process that has these descriptors and lives no longer than this one.
+
+    Args:
+        output: where it prints, to be.
 
     Cancelled, it leaves nothing behind.
 
@@ -49,10 +52,10 @@ async def start_worker(spec: ServiceSpec, connection: int, arena: int) -> Proces
     """
     if spec.template is not None:
         try:
-            return await _fork(spec, spec.template, connection, arena)
+            return await _fork(spec, spec.template, connection, arena, output)
         except (OSError, WireError) as error:
             log.info("not forked from its template (%s), started plainly", error)
-    return await _spawn(spec, connection, arena)
+    return await _spawn(spec, connection, arena, output)
 
 
 class _Spawned:
@@ -66,7 +69,7 @@ class _Spawned:
         return describe_ending(await self._process.wait())
 
 
-async def _spawn(spec: ServiceSpec, connection: int, arena: int) -> Process:
+async def _spawn(spec: ServiceSpec, connection: int, arena: int, output: int) -> Process:
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             spec.python,
@@ -79,6 +82,8 @@ async def _spawn(spec: ServiceSpec, connection: int, arena: int) -> Process:
             "--arena",
             str(arena),
             stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             pass_fds=(connection, arena),
             env=worker_environment(os.environ, threads=spec.threads),
             start_new_session=True,
@@ -129,7 +134,7 @@ class _Forked:
         return "ended, and its template cannot tell how"
 
 
-async def _fork(spec: ServiceSpec, path: str, connection: int, arena: int) -> Process:
+async def _fork(spec: ServiceSpec, path: str, connection: int, arena: int, output: int) -> Process:
     with contextlib.ExitStack() as held:
         template = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         template.setblocking(False)
@@ -137,8 +142,9 @@ async def _fork(spec: ServiceSpec, path: str, connection: int, arena: int) -> Pr
         lifeline, ours = os.pipe()
         held.callback(os.close, ours)
         request = Fork(spec.directory, worker_environment(os.environ, threads=spec.threads))
+        descriptors = [connection, arena, lifeline, output, output]
         try:
-            socket.send_fds(template, [encode(request)], [connection, arena, lifeline, 1, 2])
+            socket.send_fds(template, [encode(request)], descriptors)
         finally:
             os.close(lifeline)
         async with asyncio.timeout(_FORK_SECONDS):

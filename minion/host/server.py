@@ -134,8 +134,10 @@ async def status(request: web.Request) -> web.Response:
             "workers": [
                 {"pid": worker.pid, "state": worker.state.value} for worker in lane.keeper.workers
             ],
+            "failed": lane.keeper.failed,
             "worker_ends": lane.keeper.restarts,
             "last_failure": lane.keeper.last_failure,
+            "last_lines": list(lane.keeper.last_lines),
         }
     )
 

@@ -49,6 +49,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     load_timeout_seconds: Seconds = 120.0
     predict_timeout_seconds: Seconds = 30.0
+    retry_seconds: Seconds = 30.0
+    """How often a worker is tried where all of them have failed."""
     options: dict[str, Any] = {}
     torch: TorchOptions = TorchOptions()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import logging
 import math
 import os
 import signal
@@ -20,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from minion.host.arena import Arena
+from minion.host.output import Output
 from minion.host.processes import Process, start_worker
 from minion.host.restarts import is_stable
 from minion.host.spec import ServiceSpec
@@ -27,6 +29,8 @@ from wire.batches import BatchFailure, BatchResult, Load, Loaded, Run, TensorRef
 from wire.errors import WireError
 from wire.frames import FrameReader
 from wire.tensor import Tensor, byte_size
+
+log = logging.getLogger("demitasse.worker")
 
 
 class State(enum.Enum):
@@ -48,6 +52,10 @@ class RunningBatch(Protocol):
     @property
     def parameters(self) -> Sequence[Mapping[str, Any]]: ...
 
+    @property
+    def suspected(self) -> bool:
+        """Whether a process has ended before while it ran one of these."""
+
     def begun(self) -> None:
         """The process runs it from now on. Never called for one that was only waiting."""
 
@@ -66,16 +74,32 @@ class RunningBatch(Protocol):
 class Worker(asyncio.Protocol):
     """One worker process and the host's end of its socket pair."""
 
-    def __init__(self, spec: ServiceSpec, place: int, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        place: int,
+        on_room: Callable[[], None],
+        on_loaded: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            on_room: called whenever it takes a batch.
+            on_loaded: called once, before that.
+        """
         self.place = place
         self.state = State.STARTING
         self.loaded: Loaded | None = None
         self.failure: str | None = None
+        self.answered = 0
+        """Batches."""
+        self.met_suspects = False
+        """Whether it ended with examples that had ended another before."""
         self._loaded_at = math.inf
-        self._answered = False
         self._spec = spec
         self._on_room = on_room
+        self._on_loaded = on_loaded
         self._arena: Arena
+        self._output: Output
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._process: Process | None = None
@@ -91,10 +115,15 @@ class Worker(asyncio.Protocol):
         return self._process.pid if self._process else None
 
     @property
+    def last_lines(self) -> Sequence[str]:
+        """What the process printed last, once it was started."""
+        return self._output.last_lines if self._process else ()
+
+    @property
     def proved(self) -> bool:
         """It answered a batch, or stayed for a while. To have loaded alone says little."""
         loaded_for = asyncio.get_running_loop().time() - self._loaded_at
-        return self._answered or is_stable(loaded_for)
+        return self.answered > 0 or is_stable(loaded_for)
 
     async def live(self) -> None:
         """Starts the process and returns when it has ended, and is reaped.
@@ -102,7 +131,10 @@ class Worker(asyncio.Protocol):
         Raises:
             OSError: it cannot be started; nothing is left of the attempt.
         """
-        with contextlib.closing(Arena()) as self._arena:
+        with (
+            contextlib.closing(Arena()) as self._arena,
+            contextlib.closing(Output(self._say)) as self._output,
+        ):
             try:
                 process = await self._start()
                 ending = await process.wait()
@@ -116,8 +148,9 @@ class Worker(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                descriptors = theirs.fileno(), self._arena.descriptor
+                descriptors = theirs.fileno(), self._arena.descriptor, self._output.theirs
                 self._process = await start_worker(self._spec, *descriptors)
+            self._output.started()
             ours.setblocking(False)
             await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         except BaseException:
@@ -126,6 +159,9 @@ class Worker(asyncio.Protocol):
         self._limit(self._spec.load_timeout_seconds)
         self._send(self._load())
         return self._process
+
+    def _say(self, line: str) -> None:
+        log.info("%s: %s", self.pid, line)
 
     def _load(self) -> Load:
         spec = self._spec
@@ -226,6 +262,7 @@ class Worker(asyncio.Protocol):
         elif isinstance(message, Loaded) and self.state is State.STARTING:
             self._stop_timer()  # it was that of loading, which has a time of its own
             self.loaded, self._loaded_at = message, asyncio.get_running_loop().time()
+            self._on_loaded()
             self._become_idle()
         else:
             raise WireError(f"{type(message).__name__} while {self.state.value}")
@@ -237,7 +274,7 @@ class Worker(asyncio.Protocol):
         except WireError:
             batch.lost(timed_out=False)
             raise
-        self._answered = True
+        self.answered += 1
 
     def _finish(self, id: int) -> RunningBatch:
         batch = self._running
@@ -272,6 +309,7 @@ class Worker(asyncio.Protocol):
         if waiting is not None:
             waiting.returned()
         if running is not None:
+            self.met_suspects = running.suspected
             running.lost(timed_out=self._timed_out)
 
     def _limit(self, seconds: float) -> None:

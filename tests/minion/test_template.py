@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -127,15 +128,18 @@ async def test_no_two_draw_the_same_random_numbers(
     assert first != second
 
 
-async def test_what_it_prints_goes_where_the_host_prints(
-    start_lane: StartLane, template: Template, capfd: pytest.CaptureFixture[str]
+async def test_what_it_prints_is_in_the_hosts_log(
+    start_lane: StartLane, template: Template, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "demitasse.worker")
     lane = await start_lane("Prints", template=template.socket)
 
     assert (await ask(lane, 7))["x"] == 7
-    told = capfd.readouterr()
-    assert "loading" in told.err
-    assert "DM" in told.out
+    pid = lane.keeper.workers[0].pid
+    await lane.stop()
+
+    assert f"{pid}: loading" in caplog.messages
+    assert any(line.startswith(f"{pid}: DM\\x01") for line in caplog.messages)
 
 
 async def test_two_packages_do_not_see_each_others_modules(

@@ -164,6 +164,33 @@ class Prints(Model):
         return said(batch)
 
 
+class PrintsMuch(Model):
+    """Prints so many megabytes of an example's value, in lines of the option's length."""
+
+    def load(self, context):
+        self.line = b"x" * (context.options["line"] - 1) + b"\n"
+
+    def predict(self, batch):
+        began = time.monotonic()
+        megabytes = int(batch["x"][0, 0])
+        for _ in range(megabytes):
+            left = memoryview(self.line * (2**20 // len(self.line)))
+            while left:
+                left = left[os.write(1, left) :]
+        print("the end")
+        return [{"seconds": time.monotonic() - began}] * batch.size
+
+
+class ClosesItsDescriptors(Model):
+    """Of a poisoned example: all it has, and stays."""
+
+    def predict(self, batch):
+        if poisoned(batch):
+            os.closerange(0, 256)
+            time.sleep(3600)
+        return said(batch)
+
+
 class Arrays(Model):
     """Arrays in and arrays out, one of them too large for the shared memory."""
 
@@ -219,6 +246,17 @@ class LoadsOnce(Model):
 class LoadsForEver(Model):
     def load(self, context):
         time.sleep(3600)
+
+
+class LoadsWhileMarked(Model):
+    """Dies before it can say why, unless it finds the file that the option names."""
+
+    def load(self, context):
+        if not Path(context.options["mark"]).exists():
+            os._exit(3)
+
+    def predict(self, batch):
+        return said(batch)
 
 
 class NotAModel:
