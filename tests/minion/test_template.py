@@ -113,6 +113,7 @@ async def test_its_surroundings_are_those_of_one_that_was_started_plainly(
 
     for told in (plain, forked):
         assert told["group"] == told["session"] == told["pid"]
+        assert told["temporary"] == told["environment"].pop("TMPDIR")
     assert plain["parent"] == os.getpid()
     for same in ("environment", "threads"):
         assert forked[same] == plain[same]

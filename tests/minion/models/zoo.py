@@ -9,6 +9,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -282,6 +283,7 @@ class Surroundings(Model):
             "group": os.getpgid(0),
             "session": os.getsid(0),
             "environment": dict(os.environ),
+            "temporary": tempfile.gettempdir(),
             "draws": float(np.random.random()),
             "threads": len(os.listdir("/proc/self/task")),
         }
