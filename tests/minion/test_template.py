@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +21,11 @@ from minion.host.lane import Lane
 from minion.host.spec import write_spec
 from tests.acceptance import platform
 from tests.minion.service import DEADLINE_SECONDS, POISON, alive, ask, eventually, service
+from tests.minion.templates import ROOT, Template, command
 from tests.minion.test_host import client_of, infer, ready, status
 from wire.forks import UNFIT_STATUS, Fork, encode
 
-ROOT = Path(__file__).parents[2]
 StartLane = Callable[..., Awaitable[Lane]]
-
-
-class Template:
-    """A template process, ready to fork, and where to ask it."""
-
-    def __init__(self, socket: Path, process: subprocess.Popen[bytes]) -> None:
-        self.socket = str(socket)
-        self.process = process
-        self.pid = process.pid
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def command(path: Path, *modules: str, parent: int | None = None) -> list[str]:
-    return [
-        *(sys.executable, "-u", "-m", "minion.worker.template", "--socket", str(path)),
-        *("--parent-pid", str(parent or os.getpid()), *modules),
-    ]
 
 
 def refused(path: str, packet: bytes) -> None:
@@ -55,20 +35,6 @@ def refused(path: str, packet: bytes) -> None:
         host.send(packet)
         host.settimeout(DEADLINE_SECONDS)
         assert host.recv(1) == b""
-
-
-@pytest.fixture
-def template(tmp_path: Path) -> Iterator[Template]:
-    path = tmp_path / "template.sock"
-    process = subprocess.Popen(
-        command(path, "colorsys", "numpy.random"),
-        env={**worker_environment(os.environ, threads=1), "PATH": "/nowhere"},
-        cwd=ROOT,
-    )
-    template = Template(path, process)
-    platform.eventually(path.exists, within=DEADLINE_SECONDS, what="the template")
-    yield template
-    template.kill()
 
 
 @pytest.fixture

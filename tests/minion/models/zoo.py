@@ -288,3 +288,14 @@ class Surroundings(Model):
             "threads": len(os.listdir("/proc/self/task")),
         }
         return [told for _ in range(batch.size)]
+
+
+class GatedLoad(Model):
+    """Loading waits for one byte in the FIFO that the option `gate` names."""
+
+    def load(self, context):
+        with open(context.options["gate"], "r+b", buffering=0) as gate:
+            gate.read(1)
+
+    def predict(self, batch):
+        return said(batch)
