@@ -185,7 +185,9 @@ def read_size(text: str) -> int | None:
 
 
 def _in_units(size: int) -> str:
-    unit = max((unit for unit in _UNIT_BYTES if _UNIT_BYTES[unit] <= size), key=_UNIT_BYTES.get)
+    unit = max(
+        (unit for unit in _UNIT_BYTES if _UNIT_BYTES[unit] <= size), key=_UNIT_BYTES.__getitem__
+    )
     return f"{size // _UNIT_BYTES[unit]}{unit}"
 
 

@@ -221,4 +221,4 @@ class Keeper:
         if held > memory:
             worker.end(f"holds {held} bytes, and may hold {memory}")
         elif held > soft_limit(memory, loaded_bytes=worker.loaded_bytes):
-            self._worn.put_nowait(worker)
+            worker.wear()

@@ -60,5 +60,5 @@ def soft_limit(memory_bytes: int, *, loaded_bytes: int) -> float:
 
 
 def _counts_data(spec: ServiceSpec) -> bool:
-    """A driver maps more than the memory that is there, and that counts as data, too."""
+    """What a GPU's driver maps is its own affair, and may be more than the memory that is there."""
     return spec.device == "cpu"

@@ -92,8 +92,7 @@ class Worker(asyncio.Protocol):
             children: those of this process.
             on_room: called whenever it takes a batch.
             on_loaded: called once, before that.
-            on_worn: called when it has run as many examples as it should, and again until
-                it is told to `retire`.
+            on_worn: called once, when it is time for a successor.
         """
         self.state = State.STARTING
         self.settled = asyncio.Event()
@@ -113,6 +112,7 @@ class Worker(asyncio.Protocol):
         self._spec = spec
         self._children = children
         self._entered = False
+        self._worn = False
         self._examples = 0
         self._on_room = on_room
         self._on_loaded = on_loaded
@@ -217,6 +217,12 @@ class Worker(asyncio.Protocol):
         self._entered = True
         if self.state is State.SPARE:
             self._become_idle()
+
+    def wear(self) -> None:
+        """It should have a successor; until that has loaded it goes on."""
+        if not self._worn:
+            self._worn = True
+            self._on_worn(self)
 
     def retire(self) -> None:
         """It takes no more batches, and ends when it has run those that it has."""
@@ -338,7 +344,7 @@ class Worker(asyncio.Protocol):
 
     def _go_on(self) -> None:
         if self._spec.max_requests is not None and self._examples >= self._spec.max_requests:
-            self._on_worn(self)
+            self.wear()
         batch, self._next = self._next, None
         if batch is None:
             self._become_idle()
