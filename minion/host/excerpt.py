@@ -85,7 +85,7 @@ class Excerpt:
         room = MAX_LINE_BYTES - len(self._line)
         self._line += piece[:room]
         self._beyond += max(len(piece) - room, 0)
-        self._allowance -= min(len(piece), room)
+        self._allowance -= len(piece)  # what is cut costs, too: it has to be read
 
     def _completed(self) -> list[str]:
         self._allowance -= LINE_BYTES

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from minion.host.children import Children
 from minion.host.limits import held_bytes, soft_limit
-from minion.host.restarts import Budget, RestartDelay
+from minion.host.restarts import FIRST_DELAY_SECONDS, Budget, RestartDelay
 from minion.host.spec import ServiceSpec
 from minion.host.starts import Slot, Starts
 from minion.host.temporary import is_over
@@ -108,8 +108,10 @@ class Keeper:
             worker = life.worker
             worker.enter()
             await life.task
-            # Of an example that is suspected already the next one knows no more.
-            seconds = delay.after(proved=worker.proved or worker.met_suspects)
+            # Of an example that was suspected before, the next worker knows no more.
+            seconds = (
+                FIRST_DELAY_SECONDS if worker.met_suspects else delay.after(proved=worker.proved)
+            )
             if self.failed:
                 await self._until_hope(place)
             elif not self._successors:

@@ -68,6 +68,16 @@ def test_a_long_line_is_cut_however_it_comes() -> None:
     ]
 
 
+def test_a_line_without_end_is_too_much_as_well() -> None:
+    excerpt = Excerpt(0.0)
+
+    for _ in range(10):
+        excerpt.feed(b"x" * BURST_BYTES, 0.0)
+
+    assert excerpt.shut(0.0)
+    assert excerpt.dropped_bytes > 8 * BURST_BYTES
+
+
 def test_what_is_too_much_is_counted_and_one_line_tells() -> None:
     excerpt = Excerpt(0.0)
     line = b"x" * (1000 - LINE_BYTES)
