@@ -233,7 +233,9 @@ def _become(birth: Birth) -> None:
     os.dup2(birth.descriptors["stderr"], 2)
     os.environ.update(birth.environment)  # what imports have set stays, as in any process
     if "tempfile" in sys.modules:
-        sys.modules["tempfile"].tempdir = None  # it looks once
+        import tempfile
+
+        tempfile.tempdir = None  # it looks at the variables once
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # or every fork draws the same; `random` sees to itself
     gc.enable()

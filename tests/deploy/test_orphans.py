@@ -22,7 +22,8 @@ from wire.lifetimes import adopt_orphans, children
 adopt_orphans()
 orphans = Orphans(Path(sys.argv[1]))
 leaves = "import os, time; os.fork() or (os.setsid(), time.sleep(3600))"
-subprocess.run([sys.executable, "-I", "-S", "-c", leaves], env={"TMPDIR": sys.argv[2]}, stdout=subprocess.DEVNULL)
+words = [sys.executable, "-I", "-S", "-c", leaves]
+subprocess.run(words, env={"TMPDIR": sys.argv[2]}, stdout=subprocess.DEVNULL)
 [orphan] = children()
 ended = orphans.end_adopted()
 while ended and children():
