@@ -160,7 +160,7 @@ async def cost(request: web.Request) -> web.Response:
             "model": spec.model,
             "version": spec.version,
             "settings": _settings(lane.tuning),
-            "workers": len(lane.keeper.workers),
+            "workers": spec.workers,
             "batches": list(lane.ran),
         }
     )
