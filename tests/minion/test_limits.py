@@ -226,6 +226,20 @@ async def test_the_old_one_answers_until_its_successor_has_loaded(
     gate.open_for(1)
 
 
+async def test_while_they_change_places_there_is_a_worker_at_every_moment(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Echo", max_requests=1)
+    ready = []
+
+    await ask(lane, 1)
+    while not lane.keeper.replaced:
+        ready.append(lane.keeper.ready())
+        await asyncio.sleep(0)
+
+    assert min(ready) == 1
+
+
 async def test_a_worker_in_the_middle_of_a_batch_ends_after_it(
     start_lane: StartLane, gate: Gate
 ) -> None:
