@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,11 @@ import pytest
 from minion.host.keeper import Keeper
 from minion.host.lane import Lane
 from minion.host.limits import MAX_OPEN_FILES, SOFT_PART, soft_limit
+from minion.host.starts import Starts
 from minion.host.temporary import is_over, make_folder, remove_folder
 from minion.host.workers import State
 from tests.minion.service import Gate, alive, ask, ask_all, eventually, service
-from tests.minion.templates import Template
+from tests.minion.templates import ROOT, Template
 from tests.minion.test_host import infer, process, ready, status
 
 StartLane = Callable[..., Awaitable[Lane]]
@@ -315,3 +319,35 @@ async def test_a_start_that_hangs_keeps_others_waiting_until_its_deadline(
 
     assert hangs.restarts >= 1
     assert (await ask(lane, 1))["x"] == 1
+
+
+async def test_who_starts_for_long_is_waited_for_no_longer(tmp_path: Path) -> None:
+    folder = str(tmp_path / "starts")
+    await Starts(folder, 1, hold_seconds=0.05).slot()
+
+    next = asyncio.ensure_future(Starts(folder, 1).slot())
+    await asyncio.sleep(0)
+    assert not next.done()
+
+    slot = await asyncio.wait_for(next, 20)
+    slot.close()
+
+
+def test_who_died_while_it_started_is_waited_for_no_longer(tmp_path: Path) -> None:
+    folder = str(tmp_path / "starts")
+    takes = (
+        "import asyncio, os, sys\n"
+        "from minion.host.starts import Starts\n"
+        "async def take():\n"
+        "    slot = await Starts(sys.argv[1], 1).slot()\n"
+        "    os.write(1, b'taken')\n"
+        "    os._exit(0)\n"
+        "asyncio.run(take())\n"
+    )
+    said = subprocess.check_output([sys.executable, "-c", takes, folder], cwd=ROOT, timeout=20)
+
+    async def take() -> str:
+        with contextlib.closing(await asyncio.wait_for(Starts(folder, 1).slot(), 20)):
+            return "taken again"
+
+    assert (said, asyncio.run(take())) == (b"taken", "taken again")
