@@ -136,6 +136,10 @@ class Settings:
     decoder_workers: Annotated[
         int, About("Processes that decode images; 0: one per core.", most=256)
     ] = 0
+    worker_starts: Annotated[
+        int,
+        About("Workers that start at once on this machine; 0: one per core.", most=256),
+    ] = 0
     templates: Annotated[
         int,
         About(

@@ -12,15 +12,16 @@ import contextlib
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from deploy.logfile import is_long, open_log, put_aside
 from minion.host.restarts import RestartDelay, describe_ending, is_stable
 
 #: What a killed process may take to be gone: more than this is the kernel's affair.
 KILL_SECONDS = 5.0
-#: A log that is longer when its process starts is kept as `.1`, and begun anew.
-MAX_LOG_BYTES = 16 * 2**20
+#: How often somebody looks how long a log has become.
+LOG_SECONDS = 1.0
 
 
 class Child:
@@ -102,10 +103,21 @@ class Child:
         if self._stopping.is_set():  # it was told while the process came to life
             self._terminate()
         self._on_start(starts, process.pid)
-        return describe_ending(await process.wait())
+        trimming = asyncio.create_task(self._keep_log_short())
+        try:
+            return describe_ending(await process.wait())
+        finally:
+            trimming.cancel()
+
+    async def _keep_log_short(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_SECONDS)
+            with contextlib.suppress(OSError):  # the disk is full: another time
+                if is_long(self._log):
+                    await asyncio.to_thread(put_aside, self._log)
 
     async def _start(self, starts: int) -> asyncio.subprocess.Process:
-        with _open_log(self._log) as log:
+        with open_log(self._log) as log:
             return await asyncio.create_subprocess_exec(
                 *self._command(starts),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -139,14 +151,3 @@ async def _is_set(event: asyncio.Event, *, within: float) -> bool:
         async with asyncio.timeout(within):
             await event.wait()
     return event.is_set()
-
-
-@contextlib.contextmanager
-def _open_log(path: Path) -> Iterator[int]:
-    if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
-        path.replace(path.with_name(path.name + ".1"))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
@@ -28,6 +29,7 @@ from deploy.building import build
 from deploy.front import Front
 from deploy.machine import DeploymentError, address, claim_port, socket_folder
 from deploy.minion import Minion
+from deploy.orphans import Orphans
 from deploy.services import decoder_service, model_service, template_key
 from deploy.status import (
     LOCK_FILE,
@@ -52,6 +54,9 @@ __all__ = ["DeploymentError", "LocalDeployment", "ProcessInfo", "Status", "read_
 WATCH_SECONDS = 0.5
 #: Whoever reads the status holds the lock for an instant, to see whether somebody else does.
 LOCK_SECONDS = 0.5
+#: What a process takes to be gone that was killed.
+_ENDING_SECONDS = 0.02
+_GENERATIONS = 50
 
 Key = tuple[str, str]
 """A model and a version."""
@@ -91,6 +96,8 @@ class LocalDeployment:
         self._look_seconds = min(WATCH_SECONDS, settings.lease_ttl / 3)
         self._wake = asyncio.Event()
         self._sockets = socket_folder(self.run_folder)
+        self._temporary = self._sockets / "t"
+        self._orphans = Orphans(self._temporary)
         self._dirty = False
         self._trouble = ""
 
@@ -125,7 +132,10 @@ class LocalDeployment:
             role = DECODER if minion.model == DECODER else "minion"
             key = (minion.model, minion.version)
             infos.append(
-                ProcessInfo(role, *key, minion.pid, minion.address, minion.state, minion.detail)
+                ProcessInfo(
+                    *(role, *key, minion.pid, minion.address, minion.state, minion.detail),
+                    minion.last_lines,
+                )
             )
             infos += [
                 ProcessInfo("worker", *key, pid, None, state, "") for pid, state in minion.workers
@@ -146,6 +156,10 @@ class LocalDeployment:
     def socket_path(self, name: str) -> Path:
         # The path must fit into sockaddr_un, whatever the model is called.
         return self._sockets / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.sock"
+
+    def temporary_path(self, name: str) -> Path:
+        # Models make sockets in theirs.
+        return self._temporary / hashlib.sha256(name.encode()).hexdigest()[:8]
 
     def log_path(self, id: str) -> Path:
         folder = self.settings.home / "logs"
@@ -168,6 +182,8 @@ class LocalDeployment:
         try:
             for left in (*self._sockets.glob("*.sock"), *self.run_folder.glob("*.json")):
                 left.unlink()
+            self._orphans.end_all()
+            shutil.rmtree(self._temporary, ignore_errors=True)
             yield
         finally:
             lock.release()
@@ -214,6 +230,7 @@ class LocalDeployment:
 
     async def _look_after_everything(self) -> None:
         self._wake.clear()
+        await asyncio.to_thread(self._orphans.end_adopted)
         await self._keep_leases()
         await self._follow_registry(await asyncio.to_thread(self._catalog.snapshot))
         self._write_status()
@@ -340,6 +357,14 @@ class LocalDeployment:
             *(minion.stop(grace) for minion in self._minions.values()), *self._retired
         )
         await self._templates.keep([])
+        await self._end_orphans()
+
+    async def _end_orphans(self) -> None:
+        """Ends what was killed hosts' and templates', one generation after another."""
+        for _ in range(_GENERATIONS):
+            if not self._orphans.end_adopted():
+                return
+            await asyncio.sleep(_ENDING_SECONDS)
 
     def _kill_everything(self) -> None:
         for front in self._fronts:

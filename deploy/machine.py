@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,13 @@ MAX_SOCKET_FOLDER = 80
 
 class DeploymentError(Exception):
     """Nothing was started; the text says why, where, and what to do."""
+
+
+def cores() -> int:
+    """Those that we may run on, which a container or taskset makes fewer than there are."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def address(host: str, port: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ import msgspec
 from coordinator.config import Settings
 from deploy.building import NotBuilt
 from deploy.child import Child
+from deploy.machine import cores
 from deploy.silence import Silence
 from deploy.templates import TemplateKey
 from minion.host.spec import ServiceSpec, write_spec
@@ -44,6 +46,9 @@ class Site(Protocol):
 
     def socket_path(self, id: str) -> Path: ...
 
+    def temporary_path(self, id: str) -> Path:
+        """A folder for what its workers need for a while; the path is short."""
+
     def log_path(self, id: str) -> Path: ...
 
 
@@ -57,12 +62,15 @@ class Minion:
         self.state = "waiting"
         self.detail = ""
         self.workers: list[tuple[int | None, str]] = []
+        self.last_lines: list[str] = []
+        """What the worker printed that ended last, where workers do not stay."""
         self.template: TemplateKey | None = None
         self._site = site
         # An epoch grows with every start, also across restarts of the supervisor. Its first
         # one is in the socket's name: a predecessor may still drain behind its own.
         self._first_epoch = int(time.time() * 1000)
         self._socket = site.socket_path(f"{self.id}-{self._first_epoch}")
+        self._temporary = site.temporary_path(f"{self.id}-{self._first_epoch}")
         self._silence = Silence(time.monotonic())
         self._stopping = False
         self._child: Child | None = None
@@ -90,6 +98,7 @@ class Minion:
             self._task.cancel()
             await asyncio.wait([self._task])
         self._socket.unlink(missing_ok=True)
+        await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
 
     def kill(self) -> None:
         if self._child is not None:
@@ -118,8 +127,11 @@ class Minion:
             self._site.changed()
         if self._stopping:
             return
+        self.last_lines = [] if answer["ready"] else answer["last_lines"]
         if answer["ready"]:
             self.set_state("ready")
+        elif answer["failed"]:
+            self.set_state("failed", answer["last_failure"])
         elif answer["last_failure"]:
             self.set_state("failing", answer["last_failure"])
         else:
@@ -161,7 +173,14 @@ class Minion:
     def _command(self, spec: ServiceSpec, starts: int) -> list[str]:
         site = self._site
         file = site.run_folder / f"{self.id}.json"
-        write_spec(msgspec.structs.replace(spec, epoch=self._first_epoch + starts), file)
+        started = msgspec.structs.replace(
+            spec,
+            epoch=self._first_epoch + starts,
+            temporary=str(self._temporary),
+            starts=site.settings.worker_starts or cores(),
+            starts_folder=str(site.run_folder / "starts"),
+        )
+        write_spec(started, file)
         return [
             sys.executable, "-P", "-m", "minion.host", "--spec", str(file),
             "--address", self.address, "--parent-pid", str(os.getpid()),

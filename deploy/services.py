@@ -6,11 +6,11 @@ that a host is started with. Starts nothing and asks nobody.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from coordinator.config import Settings
 from coordinator.decoder import DECODER, DECODER_INPUT, DECODER_VERSION
+from deploy.machine import cores
 from deploy.preloading import preloads
 from deploy.templates import TemplateKey
 from minion.host.spec import InputSpec, ServiceSpec
@@ -50,6 +50,9 @@ def model_service(
         device=manifest.resources.device,
         load_timeout_seconds=manifest.resources.load_timeout,
         predict_timeout_seconds=manifest.resources.predict_timeout,
+        memory_bytes=manifest.resources.memory,
+        temporary_bytes=manifest.resources.temporary,
+        max_requests=manifest.resources.max_requests,
         options=dict(manifest.options),
         torch=manifest.torch,
     )
@@ -66,13 +69,6 @@ def template_key(version: Version, *, python: str) -> TemplateKey | None:
     return TemplateKey(python, modules) if modules and manifest.resources.threads == 1 else None
 
 
-def _cores() -> int:
-    """Those that we may run on, which a container or taskset makes fewer than there are."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def decoder_service(settings: Settings, *, replica: str) -> ServiceSpec:
     """The image tier, which runs in the platform's own environment."""
     return ServiceSpec(
@@ -87,7 +83,7 @@ def decoder_service(settings: Settings, *, replica: str) -> ServiceSpec:
         queue_limit=DECODER_QUEUE_LIMIT,
         max_batch_size=1,
         max_queue_delay_seconds=0.0,
-        workers=settings.decoder_workers or _cores(),
+        workers=settings.decoder_workers or cores(),
         predict_timeout_seconds=settings.decode_timeout,
         options={"max_pixels": settings.max_image_pixels},
     )

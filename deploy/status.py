@@ -6,7 +6,7 @@ true shows in the lock that the supervisor holds as long as it lives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,8 @@ class ProcessInfo:
     address: str | None
     state: str
     detail: str
+    last_lines: list[str] = field(default_factory=list)
+    """What a worker printed before it ended, where none stays."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,12 @@ class Resources:
     """`cpu`, `cuda` or `cuda:N`; shared by the workers."""
     load_timeout: float
     predict_timeout: float
+    memory: int | None
+    """Bytes that a worker may hold; None: no limit."""
+    temporary: int
+    """Bytes in a worker's temporary folder, and in any file that it writes."""
+    max_requests: int | None
+    """So many examples, and a worker is replaced; None: never."""
 
 
 Option = str | int | float | bool

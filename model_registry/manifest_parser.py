@@ -49,6 +49,9 @@ _WORKERS_RANGE = (1, 64)
 _THREADS_RANGE = (1, 256)
 _LOAD_TIMEOUT_RANGE = (1.0, 3600.0)
 _PREDICT_TIMEOUT_RANGE = (0.001, 3600.0)
+_MEMORY_RANGE = (64 * 2**20, 2**44)
+_TEMPORARY_RANGE = (2**20, 2**44)
+_MAX_REQUESTS_RANGE = (1, 10**9)
 
 
 def parse_manifest(text: str, file: str) -> Manifest:
@@ -186,7 +189,11 @@ def _read_admission(top: Table) -> tuple[int | None, float | None]:
 
 def _read_resources(top: Table) -> Resources:
     table = top.table(
-        "resources", ("workers", "threads", "device", "load_timeout", "predict_timeout")
+        "resources",
+        (
+            *("workers", "threads", "device", "load_timeout", "predict_timeout"),
+            *("memory", "temporary", "max_requests"),
+        ),
     )
     return Resources(
         workers=table.integer("workers", _WORKERS_RANGE, 1),
@@ -196,6 +203,11 @@ def _read_resources(top: Table) -> Resources:
         ),
         load_timeout=table.seconds("load_timeout", _LOAD_TIMEOUT_RANGE, "120s"),
         predict_timeout=table.seconds("predict_timeout", _PREDICT_TIMEOUT_RANGE, "30s"),
+        memory=None if table.value("memory") is None else table.size("memory", _MEMORY_RANGE),
+        temporary=table.size("temporary", _TEMPORARY_RANGE, "1GiB"),
+        max_requests=None
+        if table.value("max_requests") is None
+        else table.integer("max_requests", _MAX_REQUESTS_RANGE, 1),
     )
 
 

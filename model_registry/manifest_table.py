@@ -17,6 +17,7 @@ from typing import Any, Final
 from model_registry.errors import RegistryError
 
 _UNIT_SECONDS = {"ms": 1e-3, "s": 1.0}
+_UNIT_BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 class ManifestError(RegistryError):
@@ -116,6 +117,17 @@ class Table:
             return seconds
         raise self.refusal(key, f'a duration such as "5ms" or "1.5s", from {low:g}s to {high:g}s')
 
+    def size(self, key: str, limits: tuple[int, int], default: str | Required = REQUIRED) -> int:
+        """A number of bytes, which the file writes as a string with a unit."""
+        low, high = limits
+        value = self._or_default(key, default)
+        size = read_size(value) if isinstance(value, str) else None
+        if size is not None and low <= size <= high:
+            return size
+        raise self.refusal(
+            key, f'a size such as "512MiB" or "2GiB", from {_in_units(low)} to {_in_units(high)}'
+        )
+
     def table(self, key: str, accepted: Collection[str]) -> Table:
         """The table under a key; an absent one reads like an empty one."""
         value = self._or_default(key, {})
@@ -164,6 +176,19 @@ def read_duration(text: str) -> float | None:
     """Seconds of `5ms` or `1.5s`; None for what is no duration."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)", text)
     return None if match is None else float(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def read_size(text: str) -> int | None:
+    """Bytes of `512MiB` or `1.5GiB`; None for what is no size."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(MiB|GiB|TiB)", text)
+    return None if match is None else int(float(match[1]) * _UNIT_BYTES[match[2]])
+
+
+def _in_units(size: int) -> str:
+    unit = max(
+        (unit for unit in _UNIT_BYTES if _UNIT_BYTES[unit] <= size), key=_UNIT_BYTES.__getitem__
+    )
+    return f"{size // _UNIT_BYTES[unit]}{unit}"
 
 
 def _shown(value: object) -> str:

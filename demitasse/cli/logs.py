@@ -86,14 +86,15 @@ class LogReader:
     def more(self) -> Iterator[str]:
         """What was written since."""
         yield from self._file
-        if self._replaced():
+        if self._begun_anew():
             self._file.close()
             self._file = _open(self.path)
             yield from self._file
 
-    def _replaced(self) -> bool:
+    def _begun_anew(self) -> bool:
         try:
-            return self.path.stat().st_ino != os.fstat(self._file.fileno()).st_ino
+            there, ours = self.path.stat(), os.fstat(self._file.fileno())
+            return there.st_ino != ours.st_ino or there.st_size < self._file.tell()
         except FileNotFoundError:
             return False
 

@@ -44,6 +44,16 @@ def process_table(processes: Sequence[ProcessInfo]) -> Table:
     )
 
 
+def last_words(processes: Sequence[ProcessInfo]) -> list[str]:
+    """What workers printed before they ended, of the minions where none stays."""
+    lines = []
+    for each in processes:
+        if each.last_lines:
+            lines += ["", f"{each.model} {each.version}, the last lines of its worker:"]
+            lines += [f"  {line}" for line in each.last_lines]
+    return lines
+
+
 def _brief(detail: str) -> str:
     """Of several lines the first, which says what failed and where its log is, and the last."""
     lines = [line.strip() for line in detail.splitlines() if line.strip()]

@@ -11,7 +11,7 @@ from coordinator.config import load_settings
 from demitasse.cli.console import print_json, print_table, remark, say, show
 from demitasse.cli.limits import Admissions, governing, read_admissions
 from demitasse.cli.options import AsJson, Home
-from demitasse.cli.processes import WITH_MODEL, process_table
+from demitasse.cli.processes import WITH_MODEL, last_words, process_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,3 +61,5 @@ def _print(found: Status, home: Path, admissions: Admissions) -> None:
             ("model", "version", "admission"),
             ((each.model, each.version, governing(found)) for each, found in admitted if found),
         )
+    for line in last_words(found.processes):
+        say(line)

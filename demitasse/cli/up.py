@@ -19,6 +19,7 @@ from demitasse.cli.console import open_console
 from demitasse.cli.failures import CommandError
 from demitasse.cli.options import Home, listed
 from demitasse.cli.processes import Narrator, process_table
+from wire.lifetimes import adopt_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,7 @@ async def _run(settings: Settings, models: list[str]) -> int:
         if not over:
             screen.show(deployment.processes())
 
+    adopt_orphans()
     deployment = LocalDeployment(settings, models=models, on_change=on_change)
     stop, abort = asyncio.Event(), asyncio.Event()
     ended_by = _stop_on_signals(stop, abort, screen)

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from minion.host.server import create_app
 from minion.host.spec import ServiceSpec, read_spec
+from minion.host.temporary import clear
 from wire.lifetimes import end_with
 
 
@@ -30,10 +31,14 @@ def main() -> int:
         level=arguments.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    # What models print is in the log whatever else is.
+    logging.getLogger("demitasse.worker").setLevel(logging.INFO)
     if arguments.parent_pid is not None and not end_with(arguments.parent_pid):
         return 1
     try:
         spec = read_spec(arguments.spec)
+        if spec.temporary is not None:
+            clear(Path(spec.temporary))  # of a predecessor that was killed
     except (OSError, msgspec.MsgspecError) as error:
         print(f"{arguments.spec}: {error}", file=sys.stderr)
         return 2
@@ -60,7 +65,7 @@ async def _serve(spec: ServiceSpec, address: str, grace_seconds: float) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = create_app(spec, grace_seconds=grace_seconds)
+    app = create_app(spec, grace_seconds=grace_seconds, adopts_orphans=True)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     try:

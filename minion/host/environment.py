@@ -33,15 +33,20 @@ KEPT_BYTES = 2**29
 MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES)}
 
 
-def worker_environment(ours: Mapping[str, str], *, threads: int) -> dict[str, str]:
+def worker_environment(
+    ours: Mapping[str, str], *, threads: int, temporary: str | None = None
+) -> dict[str, str]:
     """What a worker is started with.
 
     Args:
         ours: the host's own environment.
         threads: that the model may compute with.
+        temporary: its own folder for what it needs for a while; None for a template.
     """
     environment = {name: ours[name] for name in INHERITED if name in ours}
     environment.update(dict.fromkeys(THREAD_COUNTS, str(threads)))
     environment.update(MEMORY)
     environment["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    if temporary is not None:
+        environment["TMPDIR"] = temporary
     return environment

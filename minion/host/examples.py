@@ -69,3 +69,5 @@ class Example(msgspec.Struct, eq=False):
     flow: Flow
     submitted: float
     crashes: int = 0
+    suspected: bool = False
+    """A process has ended while it ran this, in whatever company."""

@@ -1,20 +1,37 @@
-"""Keeps the workers of one host alive.
+"""Keeps the workers of one host alive, and within their limits.
 
 A `Keeper` has so many places and puts a new worker into a place whose worker
-ended, with growing delays.
+ended, with growing delays. Where that is of no use (`restarts.Budget`), the lane
+has failed: one place tries now and then, and the others begin again when a worker
+has loaded there. A worker that is worn, by what it has answered or what it holds,
+goes on until its successor has loaded.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from minion.host.restarts import RestartDelay
+from minion.host.children import Children
+from minion.host.limits import held_bytes, soft_limit
+from minion.host.restarts import FIRST_DELAY_SECONDS, Budget, RestartDelay
 from minion.host.spec import ServiceSpec
+from minion.host.starts import Slot, Starts
+from minion.host.temporary import is_over
 from minion.host.workers import State, Worker
 
 log = logging.getLogger("demitasse.host.keeper")
+
+#: How often somebody looks what workers hold.
+WATCH_SECONDS = 1.0
+
+
+class _Life(NamedTuple):
+    worker: Worker
+    task: asyncio.Task[None]
 
 
 class Keeper:
@@ -29,45 +46,181 @@ class Keeper:
         self._spec = spec
         self._on_room = on_room
         self._on_end = on_end
-        self._workers: dict[int, Worker] = {}
+        self.children = Children()
+        self._places: dict[int, _Life] = {}
+        self._successors: list[_Life] = []  # of whom no place knows yet
+        self.workers: list[Worker] = []
+        """Of all places, ended ones until another takes their place, and successors."""
         self._tasks: list[asyncio.Task[None]] = []
+        self._starts = Starts(spec.starts_folder, spec.starts)
+        self._starting: dict[Worker, Slot] = {}
+        self._worn: asyncio.Queue[Worker] = asyncio.Queue()
+        self._budget = Budget(spec.workers)
+        self._answered = 0  # batches, by workers that have ended
+        self._loaded = asyncio.Event()
+        self._trying: int | None = None  # the place that tries for all, while the lane has failed
+        self._next_try = 0.0
         self.restarts = 0
+        """Workers that ended, and were not meant to."""
+        self.replaced = 0
+        """Workers that ended since their successor had loaded."""
         self.last_failure: str | None = None
+        self.last_lines: Sequence[str] = ()
+        """What the worker printed that ended last."""
 
     @property
-    def workers(self) -> list[Worker]:
-        return list(self._workers.values())
+    def failed(self) -> bool:
+        """Whether workers end as often as they are started, and none is there."""
+        return self._budget.spent and not self.ready()
+
+    @property
+    def seconds_until_try(self) -> float:
+        """How long until another worker is started, where the lane has failed."""
+        return max(self._next_try - asyncio.get_running_loop().time(), 0.0)
 
     def ready(self) -> int:
         """How many workers could run a batch, now or after the one they run."""
-        return sum(worker.state in (State.IDLE, State.BUSY) for worker in self._workers.values())
+        return sum(worker.state in (State.IDLE, State.BUSY) for worker in self.workers)
 
     def idle(self) -> list[Worker]:
-        return [worker for worker in self._workers.values() if worker.state is State.IDLE]
+        return [worker for worker in self.workers if worker.state is State.IDLE]
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._keep(place)) for place in range(self._spec.workers)]
+        self._tasks += [loop.create_task(self._replace()), loop.create_task(self._watch())]
 
     async def stop(self) -> None:
         """Ends every worker and waits for that. What they were running is lost."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *(life.task for life in self._successors)]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.children.end_orphans()
+
+    # The places.
 
     async def _keep(self, place: int) -> None:
         delay = RestartDelay()
         while True:
-            worker = self._workers[place] = Worker(self._spec, place, self._on_room)
-            await self._live(worker)
-            self.restarts += 1
-            self._on_end(worker)
-            await asyncio.sleep(delay.after(proved=worker.proved))
+            life = self._places[place] = self._successor() or self._begin()
+            self._know()
+            worker = life.worker
+            worker.enter()
+            await life.task
+            # Of an example that was suspected before, the next worker knows no more.
+            seconds = (
+                FIRST_DELAY_SECONDS if worker.met_suspects else delay.after(proved=worker.proved)
+            )
+            if self.failed:
+                await self._until_hope(place)
+            elif not self._successors:
+                await asyncio.sleep(seconds)
+
+    def _begin(self) -> _Life:
+        worker = Worker(
+            self._spec, self.children, self._on_room, self._on_loaded, self._worn.put_nowait
+        )
+        return _Life(worker, asyncio.get_running_loop().create_task(self._live(worker)))
+
+    def _successor(self) -> _Life | None:
+        return self._successors.pop(0) if self._successors else None
+
+    def _know(self) -> None:
+        self.workers = [life.worker for life in (*self._places.values(), *self._successors)]
 
     async def _live(self, worker: Worker) -> None:
-        try:
-            await worker.live()
-        except OSError as error:
-            worker.failure = f"cannot be started: {error.strerror}"
-        self.last_failure = worker.failure
+        with contextlib.closing(await self._starts.slot()) as slot:
+            self._starting[worker] = slot
+            try:
+                await worker.live()
+            except OSError as error:
+                worker.end(f"cannot be started: {error.strerror}")
+            finally:
+                self._starting.pop(worker, None)
+        self._answered += worker.answered
+        if worker.retired:
+            self.replaced += 1
+            log.info("worker %s was replaced", worker.pid)
+        else:
+            self._ended(worker)
+
+    def _ended(self, worker: Worker) -> None:
+        self.restarts += 1
+        self.last_failure, self.last_lines = worker.failure, worker.last_lines
         log.warning("worker %s ended: %s", worker.pid, worker.failure)
+        if not worker.met_suspects:
+            answered = self._answered + sum(
+                each.answered for each in self.workers if each.state is not State.ENDED
+            )
+            self._budget.ended(asyncio.get_running_loop().time(), answered=answered)
+        self._on_end(worker)
+
+    async def _until_hope(self, place: int) -> None:
+        """Until this place is to try whether a worker stays, or another one's has loaded."""
+        if self._trying is None:
+            log.error("its workers end as often as they are started; one is tried now and then")
+            self._loaded.clear()
+            self._trying = place
+        if self._trying != place:
+            await self._loaded.wait()
+            return
+        self._next_try = asyncio.get_running_loop().time() + self._spec.retry_seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._spec.retry_seconds):
+                await self._loaded.wait()
+
+    def _on_loaded(self, worker: Worker) -> None:
+        self._starting.pop(worker).close()
+        self._trying = None
+        self._loaded.set()
+
+    # Successors.
+
+    async def _replace(self) -> None:
+        """One worker after another: two of each would need twice the memory."""
+        while True:
+            worn = await self._worn.get()
+            delay = RestartDelay()
+            while worn in self.workers and worn.state is not State.ENDED and not worn.retired:
+                if not await self._replaced(worn):
+                    await asyncio.sleep(delay.after(proved=False))
+
+    async def _replaced(self, worn: Worker) -> bool:
+        """Whether a successor has loaded; the two change places then, and no batch waits."""
+        life = self._begin()
+        self._successors.append(life)
+        self._know()
+        await life.worker.settled.wait()
+        if life not in self._successors:
+            return False  # a place whose worker ended has taken it
+        if life.worker.loaded is None:
+            self._successors.remove(life)
+            self._know()
+            return False
+        life.worker.enter()
+        worn.retire()
+        return True
+
+    # What they hold.
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            self.children.reap()
+            for worker in self.workers:
+                await self._look_at(worker)
+
+    async def _look_at(self, worker: Worker) -> None:
+        if worker.pid is None or worker.state is State.ENDED:
+            return
+        limit = self._spec.temporary_bytes
+        if await asyncio.to_thread(is_over, worker.temporary, limit):
+            worker.end(f"its temporary folder has more than {limit} bytes")
+        memory, held = self._spec.memory_bytes, held_bytes(worker.pid, self._spec)
+        if memory is None or worker.state is State.STARTING:
+            return
+        if held > memory:
+            worker.end(f"holds {held} bytes, and may hold {memory}")
+        elif held > soft_limit(memory, loaded_bytes=worker.loaded_bytes):
+            worker.wear()

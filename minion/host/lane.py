@@ -151,7 +151,7 @@ class Lane:
         if self.draining:
             raise Refused(Code.DRAINING, "the minion is shutting down", 1.0)
         if not self._loaded:
-            raise Refused(Code.NOT_READY, "the model is still loading", 1.0)
+            raise self._not_ready()
         now = self._clock()
         try:
             group = self._inputs.group(inputs)
@@ -209,6 +209,12 @@ class Lane:
         seconds = self._admission.seconds_until_room()
         return Refused(Code.QUEUE_FULL, str(full), seconds, numbers)
 
+    def _not_ready(self) -> Refused:
+        if self.keeper.failed:
+            seconds = self.keeper.seconds_until_try
+            return Refused(Code.NOT_READY, "the model fails, and is tried now and then", seconds)
+        return Refused(Code.NOT_READY, "the model is still loading", 1.0)
+
     def _soon(self) -> None:
         """Pumps once after everything that has arrived by now was taken in."""
         if not self._pumping:
@@ -224,12 +230,13 @@ class Lane:
     def _on_end(self, worker: Worker) -> None:
         """A worker that had loaded is followed by another, which the queue waits for.
 
-        One that could not load leaves nobody to wait for.
+        One that could not load leaves nobody to wait for, nor does one that was one too many.
         """
-        if worker.loaded is None and not self.keeper.ready():
+        if (worker.loaded is None or self.keeper.failed) and not self.keeper.ready():
             self._loaded = False
+            reason = "the model fails" if worker.loaded else "the model cannot be loaded"
             for example in self._queue.clear():
-                self._settle(example, Failed(Code.NOT_READY.value, "the model cannot be loaded"))
+                self._settle(example, Failed(Code.NOT_READY.value, reason))
             self._changed()
 
     def _pump(self) -> None:
@@ -322,6 +329,8 @@ class Lane:
     def batch_lost(self, batch: LaneBatch, *, timed_out: bool) -> None:
         """The worker died while it ran this. Of whom, halving tells: nobody else fails."""
         self._dispatcher.ended(batch)
+        for example in batch.members:
+            example.suspected = True
         if len(batch.members) > 1:
             self._put_back(halve(batch.members))
             return

@@ -52,6 +52,10 @@ class LaneBatch:
     def parameters(self) -> Sequence[Mapping[str, Any]]:
         return [example.parameters for example in self.members]
 
+    @property
+    def suspected(self) -> bool:
+        return any(example.suspected for example in self.members)
+
     def begun(self) -> None:
         self._lane.batch_begun(self)
 

@@ -93,6 +93,16 @@ class LaneCollector(Collector):
         yield _counter(
             "demitasse_minion_worker_ends", "worker processes that ended", lane.keeper.restarts
         )
+        yield _counter(
+            "demitasse_minion_workers_replaced",
+            "worker processes whose successor had loaded before they ended",
+            lane.keeper.replaced,
+        )
+        yield _gauge(
+            "demitasse_minion_failed",
+            "1 if workers end as often as they are started, and none is there",
+            float(lane.keeper.failed),
+        )
         endings = CounterMetricFamily(
             "demitasse_minion_examples", "examples by how they ended", labels=["ending"]
         )

@@ -13,9 +13,11 @@ import logging
 import os
 import signal
 import socket
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from minion.host.children import Children
 from minion.host.environment import worker_environment
+from minion.host.limits import limit
 from minion.host.restarts import describe_ending
 from minion.host.spec import ServiceSpec
 from wire.errors import WireError
@@ -39,8 +41,21 @@ class Process(Protocol):
         """How it ended, in words, once it has; can be asked any number of times."""
 
 
-async def start_worker(spec: ServiceSpec, connection: int, arena: int) -> Process:
-    """A process that has these two descriptors and lives no longer than this one.
+class Wanted(NamedTuple):
+    """What a worker's process is given. The descriptors stay the caller's."""
+
+    connection: int
+    """A descriptor: its end of the socket pair."""
+    arena: int
+    """A descriptor: the shared memory."""
+    output: int
+    """A descriptor: where it prints."""
+    temporary: str
+    """Its own folder."""
+
+
+async def start_worker(spec: ServiceSpec, wanted: Wanted, children: Children) -> Process:
+    """A process that lives no longer than this one, under its limits.
 
     Cancelled, it leaves nothing behind.
 
@@ -49,50 +64,65 @@ async def start_worker(spec: ServiceSpec, connection: int, arena: int) -> Proces
     """
     if spec.template is not None:
         try:
-            return await _fork(spec, spec.template, connection, arena)
+            return await _fork(spec, spec.template, wanted)
         except (OSError, WireError) as error:
             log.info("not forked from its template (%s), started plainly", error)
-    return await _spawn(spec, connection, arena)
+    return await _spawn(spec, wanted, children)
 
 
 class _Spawned:
     """One that this process has started itself."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, children: Children) -> None:
         self._process = process
+        self._children = children
         self.pid = process.pid
 
     async def wait(self) -> str:
-        return describe_ending(await self._process.wait())
+        ending = describe_ending(await self._process.wait())
+        self._children.ended(self.pid)
+        return ending
 
 
-async def _spawn(spec: ServiceSpec, connection: int, arena: int) -> Process:
+async def _spawn(spec: ServiceSpec, wanted: Wanted, children: Children) -> Process:
+    environment = _environment(spec, wanted)
     starting = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
+        children.start(
             spec.python,
             "-I",
             "-u",
             "-m",
             "minion.worker",
             "--socket",
-            str(connection),
+            str(wanted.connection),
             "--arena",
-            str(arena),
+            str(wanted.arena),
             stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=(connection, arena),
-            env=worker_environment(os.environ, threads=spec.threads),
+            stdout=wanted.output,
+            stderr=wanted.output,
+            pass_fds=(wanted.connection, wanted.arena),
+            env=environment,
             start_new_session=True,
         )
     )
     try:
-        return _Spawned(await asyncio.shield(starting))
+        process = await asyncio.shield(starting)
     except asyncio.CancelledError:
         # Not cancelled half-way: a process that nobody knows of could not be ended.
         process = await starting
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+        children.ended(process.pid)
         raise
+    spawned = _Spawned(process, children)
+    try:
+        limit(process.pid, spec)
+    except OSError:
+        process.kill()
+        await spawned.wait()
+        raise
+    return spawned
 
 
 class _Forked:
@@ -129,16 +159,18 @@ class _Forked:
         return "ended, and its template cannot tell how"
 
 
-async def _fork(spec: ServiceSpec, path: str, connection: int, arena: int) -> Process:
+async def _fork(spec: ServiceSpec, path: str, wanted: Wanted) -> Process:
     with contextlib.ExitStack() as held:
         template = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         template.setblocking(False)
         template.connect(path)
         lifeline, ours = os.pipe()
         held.callback(os.close, ours)
-        request = Fork(spec.directory, worker_environment(os.environ, threads=spec.threads))
+        request = Fork(spec.directory, _environment(spec, wanted))
+        output = wanted.output
+        descriptors = [wanted.connection, wanted.arena, lifeline, output, output]
         try:
-            socket.send_fds(template, [encode(request)], [connection, arena, lifeline, 1, 2])
+            socket.send_fds(template, [encode(request)], descriptors)
         finally:
             os.close(lifeline)
         async with asyncio.timeout(_FORK_SECONDS):
@@ -149,7 +181,12 @@ async def _fork(spec: ServiceSpec, path: str, connection: int, arena: int) -> Pr
             raise WireError("it ended at once")
         watched = os.pidfd_open(told.pid)
         held.callback(os.close, watched)
+        limit(told.pid, spec)
         return _Forked(told.pid, watched, template, held.pop_all())
+
+
+def _environment(spec: ServiceSpec, wanted: Wanted) -> dict[str, str]:
+    return worker_environment(os.environ, threads=spec.threads, temporary=wanted.temporary)
 
 
 async def _packet(template: socket.socket) -> object:

@@ -76,8 +76,15 @@ class InferRequest(msgspec.Struct, frozen=True):
     parameters: dict[str, Any] = {}
 
 
-def create_app(spec: ServiceSpec, *, grace_seconds: float) -> web.Application:
-    """The host's application. Starting it starts the workers; stopping it drains the lane."""
+def create_app(
+    spec: ServiceSpec, *, grace_seconds: float, adopts_orphans: bool = False
+) -> web.Application:
+    """The host's application. Starting it starts the workers; stopping it drains the lane.
+
+    Args:
+        adopts_orphans: this process is nothing but this host, and what its workers have
+            started and left is ended with them.
+    """
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[SPEC] = spec
     app[LINKS] = Links()
@@ -85,6 +92,8 @@ def create_app(spec: ServiceSpec, *, grace_seconds: float) -> web.Application:
     async def lane(app: web.Application) -> AsyncIterator[None]:
         app[LANE] = Lane(spec)
         app[METRICS] = host_metrics(app[LANE])
+        if adopts_orphans:
+            app[LANE].keeper.children.adopt()
         app[LANE].start()
         yield
         await app[LANE].stop()
@@ -134,8 +143,11 @@ async def status(request: web.Request) -> web.Response:
             "workers": [
                 {"pid": worker.pid, "state": worker.state.value} for worker in lane.keeper.workers
             ],
+            "failed": lane.keeper.failed,
             "worker_ends": lane.keeper.restarts,
+            "workers_replaced": lane.keeper.replaced,
             "last_failure": lane.keeper.last_failure,
+            "last_lines": list(lane.keeper.last_lines),
         }
     )
 
@@ -148,7 +160,7 @@ async def cost(request: web.Request) -> web.Response:
             "model": spec.model,
             "version": spec.version,
             "settings": _settings(lane.tuning),
-            "workers": len(lane.keeper.workers),
+            "workers": spec.workers,
             "batches": list(lane.ran),
         }
     )

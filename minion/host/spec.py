@@ -49,6 +49,20 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     load_timeout_seconds: Seconds = 120.0
     predict_timeout_seconds: Seconds = 30.0
+    retry_seconds: Seconds = 30.0
+    """How often a worker is tried where all of them have failed."""
+    memory_bytes: Positive | None = None
+    """What a worker may hold; see `limits`."""
+    temporary_bytes: Positive = 2**30
+    """What its temporary folder may hold, and any file that it writes."""
+    temporary: str | None = None
+    """Where those folders are made, nobody else's; None: where the system has them."""
+    max_requests: Positive | None = None
+    """So many examples, and a worker is replaced."""
+    starts: Positive = 1
+    """So many workers start at once, of all hosts with the same `starts_folder`."""
+    starts_folder: str | None = None
+    """None: without a limit."""
     options: dict[str, Any] = {}
     torch: TorchOptions = TorchOptions()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import logging
 import math
 import os
 import signal
@@ -20,19 +21,27 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from minion.host.arena import Arena
-from minion.host.processes import Process, start_worker
+from minion.host.children import Children
+from minion.host.limits import held_bytes
+from minion.host.output import Output
+from minion.host.processes import Process, Wanted, start_worker
 from minion.host.restarts import is_stable
 from minion.host.spec import ServiceSpec
+from minion.host.temporary import make_folder, remove_folder
 from wire.batches import BatchFailure, BatchResult, Load, Loaded, Run, TensorRef, decode
 from wire.errors import WireError
 from wire.frames import FrameReader
 from wire.tensor import Tensor, byte_size
 
+log = logging.getLogger("demitasse.worker")
+
 
 class State(enum.Enum):
-    """STARTING -> IDLE <-> BUSY, and from each of them -> ENDED."""
+    """STARTING (-> SPARE) -> IDLE <-> BUSY, and from each of them -> ENDED."""
 
     STARTING = "starting"
+    SPARE = "spare"
+    """It has loaded, and has no place yet: it gets no batch."""
     IDLE = "idle"
     BUSY = "busy"
     ENDED = "ended"
@@ -47,6 +56,10 @@ class RunningBatch(Protocol):
 
     @property
     def parameters(self) -> Sequence[Mapping[str, Any]]: ...
+
+    @property
+    def suspected(self) -> bool:
+        """Whether a process has ended before while it ran one of these."""
 
     def begun(self) -> None:
         """The process runs it from now on. Never called for one that was only waiting."""
@@ -66,16 +79,46 @@ class RunningBatch(Protocol):
 class Worker(asyncio.Protocol):
     """One worker process and the host's end of its socket pair."""
 
-    def __init__(self, spec: ServiceSpec, place: int, on_room: Callable[[], None]) -> None:
-        self.place = place
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        children: Children,
+        on_room: Callable[[], None],
+        on_loaded: Callable[[Worker], None],
+        on_worn: Callable[[Worker], None],
+    ) -> None:
+        """
+        Args:
+            children: those of this process.
+            on_room: called whenever it takes a batch.
+            on_loaded: called once, before that.
+            on_worn: called once, when it is time for a successor.
+        """
         self.state = State.STARTING
+        self.settled = asyncio.Event()
+        """It has loaded, or has ended."""
+        self.retired = False
+        self.loaded_bytes = 0
+        """What it held when it had loaded."""
+        self.temporary = ""
+        """Its folder for what it needs for a while."""
         self.loaded: Loaded | None = None
         self.failure: str | None = None
+        self.answered = 0
+        """Batches."""
+        self.met_suspects = False
+        """Whether it ended with examples that had ended another before."""
         self._loaded_at = math.inf
-        self._answered = False
         self._spec = spec
+        self._children = children
+        self._entered = False
+        self._worn = False
+        self._examples = 0
         self._on_room = on_room
+        self._on_loaded = on_loaded
+        self._on_worn = on_worn
         self._arena: Arena
+        self._output: Output
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._process: Process | None = None
@@ -91,10 +134,15 @@ class Worker(asyncio.Protocol):
         return self._process.pid if self._process else None
 
     @property
+    def last_lines(self) -> Sequence[str]:
+        """What the process printed last, once it was started."""
+        return self._output.last_lines if self._process else ()
+
+    @property
     def proved(self) -> bool:
         """It answered a batch, or stayed for a while. To have loaded alone says little."""
         loaded_for = asyncio.get_running_loop().time() - self._loaded_at
-        return self._answered or is_stable(loaded_for)
+        return self.answered > 0 or is_stable(loaded_for)
 
     async def live(self) -> None:
         """Starts the process and returns when it has ended, and is reaped.
@@ -102,22 +150,37 @@ class Worker(asyncio.Protocol):
         Raises:
             OSError: it cannot be started; nothing is left of the attempt.
         """
-        with contextlib.closing(Arena()) as self._arena:
-            try:
-                process = await self._start()
-                ending = await process.wait()
-                self.failure = self.failure or ending
-            finally:
-                self._end()
-                if self._process is not None:
-                    await self._process.wait()
+        self.temporary = make_folder(self._spec.temporary)
+        try:
+            with (
+                contextlib.closing(Arena()) as self._arena,
+                contextlib.closing(Output(self._say)) as self._output,
+            ):
+                await self._live()
+        finally:
+            await self._children.end_orphans()
+            await asyncio.to_thread(remove_folder, self.temporary)
+
+    async def _live(self) -> None:
+        try:
+            process = await self._start()
+            ending = await process.wait()
+            self.failure = self.failure or ending
+        finally:
+            self._end()
+            if self._process is not None:
+                await self._process.wait()
 
     async def _start(self) -> Process:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                descriptors = theirs.fileno(), self._arena.descriptor
-                self._process = await start_worker(self._spec, *descriptors)
+                wanted = Wanted(
+                    *(theirs.fileno(), self._arena.descriptor, self._output.theirs),
+                    self.temporary,
+                )
+                self._process = await start_worker(self._spec, wanted, self._children)
+            self._output.started()
             ours.setblocking(False)
             await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         except BaseException:
@@ -126,6 +189,9 @@ class Worker(asyncio.Protocol):
         self._limit(self._spec.load_timeout_seconds)
         self._send(self._load())
         return self._process
+
+    def _say(self, line: str) -> None:
+        log.info("%s: %s", self.pid, line)
 
     def _load(self) -> Load:
         spec = self._spec
@@ -143,8 +209,31 @@ class Worker(asyncio.Protocol):
 
     @property
     def takes_next(self) -> bool:
-        """Whether it runs a batch and has no other waiting."""
-        return self.state is State.BUSY and self._next is None
+        """Whether it runs a batch and has no other waiting, and is to have one."""
+        return self.state is State.BUSY and self._next is None and not self.retired
+
+    def enter(self) -> None:
+        """It has a place: it takes batches once it has loaded."""
+        self._entered = True
+        if self.state is State.SPARE:
+            self._become_idle()
+
+    def wear(self) -> None:
+        """It should have a successor; until that has loaded it goes on."""
+        if not self._worn:
+            self._worn = True
+            self._on_worn(self)
+
+    def retire(self) -> None:
+        """It takes no more batches, and ends when it has run those that it has."""
+        self.retired = True
+        if self.state is State.IDLE:
+            self._end()
+
+    def end(self, reason: str) -> None:
+        """Ends the process, now, with what it runs; the reason is what its ending is told as."""
+        self.failure = reason
+        self._end()
 
     def run(self, batch: RunningBatch) -> None:
         """Hands the batch to the process. The worker must be idle, or take a next one."""
@@ -152,6 +241,7 @@ class Worker(asyncio.Protocol):
         self._sent += 1
         parameters = batch.parameters if any(batch.parameters) else ()
         inputs = batch.inputs
+        self._examples += len(inputs)
         self._send(Run(self._sent, len(inputs), self._stack(inputs, self._sent), parameters))
         if self.state is State.IDLE:
             self.state = State.BUSY
@@ -224,9 +314,15 @@ class Worker(asyncio.Protocol):
             self._finish(message.id).failed(message)
             self._go_on()
         elif isinstance(message, Loaded) and self.state is State.STARTING:
+            assert self._process is not None
             self._stop_timer()  # it was that of loading, which has a time of its own
             self.loaded, self._loaded_at = message, asyncio.get_running_loop().time()
-            self._become_idle()
+            self.loaded_bytes = held_bytes(self._process.pid, self._spec)
+            self.settled.set()
+            self._on_loaded(self)
+            self.state = State.SPARE
+            if self._entered:
+                self._become_idle()
         else:
             raise WireError(f"{type(message).__name__} while {self.state.value}")
 
@@ -237,7 +333,7 @@ class Worker(asyncio.Protocol):
         except WireError:
             batch.lost(timed_out=False)
             raise
-        self._answered = True
+        self.answered += 1
 
     def _finish(self, id: int) -> RunningBatch:
         batch = self._running
@@ -247,6 +343,8 @@ class Worker(asyncio.Protocol):
         return batch
 
     def _go_on(self) -> None:
+        if self._spec.max_requests is not None and self._examples >= self._spec.max_requests:
+            self.wear()
         batch, self._next = self._next, None
         if batch is None:
             self._become_idle()
@@ -255,6 +353,9 @@ class Worker(asyncio.Protocol):
             self._on_room()
 
     def _become_idle(self) -> None:
+        if self.retired:
+            self._end()
+            return
         self.state = State.IDLE
         self._on_room()
 
@@ -264,6 +365,7 @@ class Worker(asyncio.Protocol):
         self._stop_timer()
         self.kill()
         self.state = State.ENDED
+        self.settled.set()
         if self._transport is not None:
             self._transport.close()
         running, waiting = self._running, self._next
@@ -272,6 +374,7 @@ class Worker(asyncio.Protocol):
         if waiting is not None:
             waiting.returned()
         if running is not None:
+            self.met_suspects = running.suspected
             running.lost(timed_out=self._timed_out)
 
     def _limit(self, seconds: float) -> None:

@@ -36,7 +36,7 @@ from wire.forks import (
     decode,
     encode,
 )
-from wire.lifetimes import end_with
+from wire.lifetimes import adopt_orphans, children, end_with
 
 _BACKLOG = 128
 
@@ -60,6 +60,7 @@ def main() -> int:
     arguments = _arguments()
     if not end_with(arguments.parent_pid):
         return 1
+    adopt_orphans()
     os.umask(0o077)  # as a host on this machine has it
     # Before the import: whoever asks meanwhile waits in the backlog.
     listener = _listen(arguments.socket)
@@ -159,8 +160,28 @@ class Template:
         self._selector.unregister(watch)
         os.close(watch)
         _, status = os.waitpid(worker.pid, 0)
+        self._end_orphans()
         _tell(worker.host, Ended(os.waitstatus_to_exitcode(status)))
         worker.host.close()
+
+    def _end_orphans(self) -> None:
+        """Ends what workers have started and left, and returns when it has ended.
+
+        Whichever worker's it was: what has no parent left belongs to nobody.
+        """
+        while True:
+            orphans = children() - self._pids()
+            if not orphans:
+                return
+            for pid in orphans:
+                os.kill(pid, signal.SIGKILL)
+            for pid in orphans:
+                os.waitpid(pid, 0)
+
+    def _pids(self) -> "set[int]":
+        """Of the workers that live, or have ended and were not reaped yet."""
+        found = self._selector.get_map().values()
+        return {key.data.pid for key in found if isinstance(key.data, _Worker)}
 
     def _forget(self) -> None:
         """Closes, in a fork, what is the template's: other hosts wait for the end of theirs."""
@@ -211,6 +232,10 @@ def _become(birth: Birth) -> None:
     os.dup2(birth.descriptors["stdout"], 1)
     os.dup2(birth.descriptors["stderr"], 2)
     os.environ.update(birth.environment)  # what imports have set stays, as in any process
+    if "tempfile" in sys.modules:
+        import tempfile
+
+        tempfile.tempdir = None  # it looks at the variables once
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # or every fork draws the same; `random` sees to itself
     gc.enable()

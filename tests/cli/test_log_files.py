@@ -58,3 +58,13 @@ def test_a_log_that_was_begun_anew_is_followed(tmp_path: Path) -> None:
         log.write_text("new\n")
 
         assert list(reader.more()) == ["new\n"]
+
+
+def test_a_log_that_was_emptied_is_followed_from_its_new_beginning(tmp_path: Path) -> None:
+    log = tmp_path / "noop-1.0.0-0.log"
+    log.write_text("of old, and long\n")
+    with LogReader(log) as reader:
+        list(reader.last(1))
+        log.write_text("new\n")
+
+        assert list(reader.more()) == ["new\n"]

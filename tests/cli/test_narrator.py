@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from demitasse.cli.console import show
-from demitasse.cli.processes import Narrator, process_table
+from demitasse.cli.processes import Narrator, last_words, process_table
 from deploy.status import ProcessInfo
 
 
@@ -103,3 +103,16 @@ def test_of_a_failed_build_the_table_has_the_log_and_its_last_line(
 
     row = capsys.readouterr().out.splitlines()[1]
     assert row.endswith("torch failed; /home/envs/ab.log ends with: no such version")
+
+
+def test_the_last_words_of_workers_are_shown_where_none_stays() -> None:
+    failed = ProcessInfo(
+        *("minion", "tagger", "1.0.0", 7, None, "failed", "no weights"), ["Traceback", "no weights"]
+    )
+
+    assert last_words([minion("ready"), failed]) == [
+        "",
+        "tagger 1.0.0, the last lines of its worker:",
+        "  Traceback",
+        "  no weights",
+    ]

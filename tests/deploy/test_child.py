@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from watching import alive, eventually
 
-from deploy.child import MAX_LOG_BYTES, Child
+from deploy.child import Child
+from deploy.logfile import MAX_LOG_BYTES
 from minion.host.restarts import FIRST_DELAY_SECONDS
 
 #: Says that it is there, and stays until it is told to go.
@@ -155,6 +156,23 @@ async def test_a_log_that_has_grown_long_is_put_aside_at_the_next_start(tmp_path
 
         assert watched.log.read_text() == "here\n"
         assert (tmp_path / "child.log.1").stat().st_size == MAX_LOG_BYTES + 1
+
+
+async def test_a_log_that_grows_long_is_put_aside_while_its_process_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with kept(tmp_path, STAYS) as watched:
+        await watched.here()
+        descriptor = os.open(watched.log, os.O_WRONLY | os.O_APPEND)  # as the process has it
+        os.write(descriptor, b"x" * MAX_LOG_BYTES)
+
+        aside = tmp_path / "child.log.1"
+        await eventually(lambda: watched.log.stat().st_size == 0, "it is begun anew")
+        os.write(descriptor, b"and then\n")
+        os.close(descriptor)
+
+        assert watched.log.read_text() == "and then\n"
+        assert aside.stat().st_size == MAX_LOG_BYTES + len("here\n")
 
 
 async def test_a_short_log_is_continued(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import subprocess
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 import uvloop
 
+from minion.host.environment import worker_environment
 from minion.host.lane import Lane
-from tests.minion.service import Gate, children, eventually, service
+from tests.acceptance import platform
+from tests.minion.service import DEADLINE_SECONDS, Gate, children, eventually, service
+from tests.minion.templates import ROOT, Template, command
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -67,3 +71,17 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     gate = Gate(tmp_path)
     yield gate
     gate.close()
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Iterator[Template]:
+    path = tmp_path / "template.sock"
+    process = subprocess.Popen(
+        command(path, "colorsys", "numpy.random"),
+        env={**worker_environment(os.environ, threads=1), "PATH": "/nowhere"},
+        cwd=ROOT,
+    )
+    template = Template(path, process)
+    platform.eventually(path.exists, within=DEADLINE_SECONDS, what="the template")
+    yield template
+    template.kill()

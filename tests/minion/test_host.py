@@ -93,6 +93,22 @@ async def test_a_host_lives_before_its_model_is_ready(start_host: StartHost) -> 
     assert (code, problem["code"]) == (503, "not-ready")
 
 
+async def test_over_http_a_failed_lane_is_a_503_with_the_time_of_the_next_try(
+    start_host: StartHost, tmp_path: Path
+) -> None:
+    options = {"mark": str(tmp_path / "mark")}
+    client = await start_host("LoadsWhileMarked", wait=False, options=options)
+
+    async def failed() -> bool:
+        return bool((await status(client))["failed"])
+
+    await eventually(failed, "it has failed")
+    code, problem = await infer(client, [1])
+
+    assert (code, problem["code"]) == (503, "not-ready")
+    assert 20.0 < problem["retry_after"] <= 30.0
+
+
 async def test_a_host_is_ready_after_warmup(start_host: StartHost) -> None:
     host = await start_host("Echo")
 

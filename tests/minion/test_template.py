@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +21,11 @@ from minion.host.lane import Lane
 from minion.host.spec import write_spec
 from tests.acceptance import platform
 from tests.minion.service import DEADLINE_SECONDS, POISON, alive, ask, eventually, service
+from tests.minion.templates import ROOT, Template, command
 from tests.minion.test_host import client_of, infer, ready, status
 from wire.forks import UNFIT_STATUS, Fork, encode
 
-ROOT = Path(__file__).parents[2]
 StartLane = Callable[..., Awaitable[Lane]]
-
-
-class Template:
-    """A template process, ready to fork, and where to ask it."""
-
-    def __init__(self, socket: Path, process: subprocess.Popen[bytes]) -> None:
-        self.socket = str(socket)
-        self.process = process
-        self.pid = process.pid
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def command(path: Path, *modules: str, parent: int | None = None) -> list[str]:
-    return [
-        *(sys.executable, "-u", "-m", "minion.worker.template", "--socket", str(path)),
-        *("--parent-pid", str(parent or os.getpid()), *modules),
-    ]
 
 
 def refused(path: str, packet: bytes) -> None:
@@ -54,20 +35,6 @@ def refused(path: str, packet: bytes) -> None:
         host.send(packet)
         host.settimeout(DEADLINE_SECONDS)
         assert host.recv(1) == b""
-
-
-@pytest.fixture
-def template(tmp_path: Path) -> Iterator[Template]:
-    path = tmp_path / "template.sock"
-    process = subprocess.Popen(
-        command(path, "colorsys", "numpy.random"),
-        env={**worker_environment(os.environ, threads=1), "PATH": "/nowhere"},
-        cwd=ROOT,
-    )
-    template = Template(path, process)
-    platform.eventually(path.exists, within=DEADLINE_SECONDS, what="the template")
-    yield template
-    template.kill()
 
 
 @pytest.fixture
@@ -112,6 +79,7 @@ async def test_its_surroundings_are_those_of_one_that_was_started_plainly(
 
     for told in (plain, forked):
         assert told["group"] == told["session"] == told["pid"]
+        assert told["temporary"] == told["environment"].pop("TMPDIR")
     assert plain["parent"] == os.getpid()
     for same in ("environment", "threads"):
         assert forked[same] == plain[same]
@@ -127,15 +95,18 @@ async def test_no_two_draw_the_same_random_numbers(
     assert first != second
 
 
-async def test_what_it_prints_goes_where_the_host_prints(
-    start_lane: StartLane, template: Template, capfd: pytest.CaptureFixture[str]
+async def test_what_it_prints_is_in_the_hosts_log(
+    start_lane: StartLane, template: Template, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "demitasse.worker")
     lane = await start_lane("Prints", template=template.socket)
 
     assert (await ask(lane, 7))["x"] == 7
-    told = capfd.readouterr()
-    assert "loading" in told.err
-    assert "DM" in told.out
+    pid = lane.keeper.workers[0].pid
+    await lane.stop()
+
+    assert f"{pid}: loading" in caplog.messages
+    assert any(line.startswith(f"{pid}: DM\\x01") for line in caplog.messages)
 
 
 async def test_two_packages_do_not_see_each_others_modules(

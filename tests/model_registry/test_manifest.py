@@ -53,6 +53,9 @@ threads = 3
 device = "cuda:1"
 load_timeout = "90s"
 predict_timeout = "1.5s"
+memory = "1.5GiB"
+temporary = "512 MiB"
+max_requests = 10000
 
 [torch]
 precision = "bfloat16"
@@ -127,6 +130,22 @@ def test_durations_are_seconds(tagger: Manifest):
     assert tagger.resources.predict_timeout == 1.5
 
 
+def test_sizes_are_bytes(tagger: Manifest):
+    assert tagger.resources.memory == 1536 * 2**20
+    assert tagger.resources.temporary == 512 * 2**20
+    assert tagger.resources.max_requests == 10_000
+
+
+@pytest.mark.parametrize(
+    "value", ['"2GB"', "2147483648", '"1MiB"', '"-1GiB"', '""', "true"], ids=str
+)
+def test_a_size_that_is_none_is_refused_with_what_would_be_one(value: str):
+    error = error_of(changed('memory = "1.5GiB"', f"memory = {value}"))
+
+    assert error.key == "resources.memory"
+    assert 'expected a size such as "512MiB" or "2GiB", from 64MiB to 16TiB' in str(error)
+
+
 def test_what_may_be_left_out_has_a_default():
     echo = parse_manifest(SMALLEST, FILE)
 
@@ -134,6 +153,8 @@ def test_what_may_be_left_out_has_a_default():
     assert (echo.resources.workers, echo.resources.threads) == (1, 1)
     assert (echo.resources.device, echo.torch) == ("cpu", TorchOptions())
     assert (echo.resources.load_timeout, echo.resources.predict_timeout) == (120.0, 30.0)
+    assert (echo.resources.memory, echo.resources.temporary) == (None, 2**30)
+    assert echo.resources.max_requests is None
     assert (echo.environment.python, echo.environment.requirements) == (None, None)
     assert (echo.quality, echo.accuracy) == (None, None)
     assert not echo.analyze

@@ -9,6 +9,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -164,6 +165,33 @@ class Prints(Model):
         return said(batch)
 
 
+class PrintsMuch(Model):
+    """Prints so many megabytes of an example's value, in lines of the option's length."""
+
+    def load(self, context):
+        self.line = b"x" * (context.options["line"] - 1) + b"\n"
+
+    def predict(self, batch):
+        began = time.monotonic()
+        megabytes = int(batch["x"][0, 0])
+        for _ in range(megabytes):
+            left = memoryview(self.line * (2**20 // len(self.line)))
+            while left:
+                left = left[os.write(1, left) :]
+        print("the end")
+        return [{"seconds": time.monotonic() - began}] * batch.size
+
+
+class ClosesItsDescriptors(Model):
+    """Of a poisoned example: all it has, and stays."""
+
+    def predict(self, batch):
+        if poisoned(batch):
+            os.closerange(0, 256)
+            time.sleep(3600)
+        return said(batch)
+
+
 class Arrays(Model):
     """Arrays in and arrays out, one of them too large for the shared memory."""
 
@@ -221,6 +249,17 @@ class LoadsForEver(Model):
         time.sleep(3600)
 
 
+class LoadsWhileMarked(Model):
+    """Dies before it can say why, unless it finds the file that the option names."""
+
+    def load(self, context):
+        if not Path(context.options["mark"]).exists():
+            os._exit(3)
+
+    def predict(self, batch):
+        return said(batch)
+
+
 class NotAModel:
     pass
 
@@ -244,7 +283,19 @@ class Surroundings(Model):
             "group": os.getpgid(0),
             "session": os.getsid(0),
             "environment": dict(os.environ),
+            "temporary": tempfile.gettempdir(),
             "draws": float(np.random.random()),
             "threads": len(os.listdir("/proc/self/task")),
         }
         return [told for _ in range(batch.size)]
+
+
+class GatedLoad(Model):
+    """Loading waits for one byte in the FIFO that the option `gate` names."""
+
+    def load(self, context):
+        with open(context.options["gate"], "r+b", buffering=0) as gate:
+            gate.read(1)
+
+    def predict(self, batch):
+        return said(batch)

@@ -1,0 +1,353 @@
+"""What workers may take, what they leave behind, and how they are replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minion.host.keeper import Keeper
+from minion.host.lane import Lane
+from minion.host.limits import MAX_OPEN_FILES, SOFT_PART, soft_limit
+from minion.host.starts import Starts
+from minion.host.temporary import is_over, make_folder, remove_folder
+from minion.host.workers import State
+from tests.minion.service import Gate, alive, ask, ask_all, eventually, service
+from tests.minion.templates import ROOT, Template
+from tests.minion.test_host import infer, process, ready, status
+
+StartLane = Callable[..., Awaitable[Lane]]
+HOSTILE = Path(__file__).parents[1] / "acceptance" / "models" / "hostile"
+MEGABYTE = 2**20
+UNLIMITED = -1
+
+
+def hostile(**changes: Any) -> dict[str, Any]:
+    return {"model": "Echo", "directory": str(HOSTILE), "entry": "hostile:Hostile", **changes}
+
+
+async def do(lane: Lane, what: str, amount: int = 0) -> Any:
+    told = await ask(lane, 1, do=what, amount=amount)
+    return told["told"] if isinstance(told, dict) else told
+
+
+# Limits.
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+async def test_a_worker_has_limits_that_it_cannot_raise(start_lane: StartLane, device: str) -> None:
+    lane = await start_lane(
+        **hostile(memory_bytes=512 * MEGABYTE, temporary_bytes=64 * MEGABYTE, device=device)
+    )
+    data = 512 * MEGABYTE if device == "cpu" else UNLIMITED
+
+    assert await do(lane, "limits") == [
+        *(0, 0, MAX_OPEN_FILES, MAX_OPEN_FILES, 64 * MEGABYTE, 64 * MEGABYTE, data, data)
+    ]
+
+
+async def test_one_from_a_template_has_the_same(
+    start_lane: StartLane,
+    template: Template,
+) -> None:
+    changes = hostile(memory_bytes=512 * MEGABYTE)
+    plain = await start_lane(**changes)
+    forked = await start_lane(**changes, template=template.socket)
+
+    assert await do(forked, "limits") == await do(plain, "limits")
+
+
+async def test_who_wants_more_memory_than_there_may_be_meets_a_memory_error(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane(**hostile(memory_bytes=256 * MEGABYTE))
+    first = lane.keeper.workers[0].pid
+
+    [megabytes] = await do(lane, "hold", 1000)
+
+    assert 50 < megabytes < 256
+    assert lane.keeper.restarts == 0
+    await eventually(lambda: lane.keeper.replaced == 1, "it is replaced, since it holds that much")
+    assert (await do(lane, "nothing")) != [first]
+
+
+async def test_without_a_limit_on_addresses_one_that_holds_too_much_is_ended(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane(**hostile(memory_bytes=128 * MEGABYTE, device="cuda:0"))
+
+    await do(lane, "hold", 200)
+
+    await eventually(lambda: lane.keeper.restarts == 1, "it is ended")
+    assert lane.keeper.last_failure is not None
+    assert lane.keeper.last_failure.endswith(f"and may hold {128 * MEGABYTE}")
+
+
+def test_a_worker_is_replaced_when_most_of_its_memory_is_used() -> None:
+    assert soft_limit(1000, loaded_bytes=100) == SOFT_PART * 1000
+
+
+def test_one_that_holds_most_of_it_from_the_beginning_is_left_the_half_of_what_remains() -> None:
+    assert soft_limit(1000, loaded_bytes=900) == 950
+
+
+# The temporary folder.
+
+
+async def test_every_worker_has_a_temporary_folder_and_it_goes_with_it(
+    start_lane: StartLane, tmp_path: Path
+) -> None:
+    lane = await start_lane(**hostile(temporary=str(tmp_path), workers=2))
+    await eventually(lambda: lane.keeper.ready() == 2, "both are ready")
+    folders = {worker.temporary for worker in lane.keeper.workers}
+
+    told = "".join(map(chr, await do(lane, "scratch")))
+
+    assert told in folders
+    assert set(os.listdir(tmp_path)) == {Path(folder).name for folder in folders}
+    await lane.stop()
+    assert not os.listdir(tmp_path)
+
+
+async def test_who_fills_it_is_ended(start_lane: StartLane, tmp_path: Path) -> None:
+    lane = await start_lane(**hostile(temporary=str(tmp_path), temporary_bytes=8 * MEGABYTE))
+
+    answer = await do(lane, "fill")
+
+    assert answer.code == "worker-crashed"
+    assert lane.keeper.last_failure == f"its temporary folder has more than {8 * MEGABYTE} bytes"
+
+
+async def test_no_file_is_longer_than_all_of_it(start_lane: StartLane) -> None:
+    lane = await start_lane(**hostile(temporary_bytes=4 * MEGABYTE))
+
+    assert await do(lane, "one_file", 10) == [4]
+
+
+def test_many_small_files_count_too_and_a_link_leads_nowhere(tmp_path: Path) -> None:
+    folder = Path(make_folder(str(tmp_path)))
+    for number in range(300):
+        (folder / str(number)).touch()
+    (folder / "link").symlink_to("/")
+
+    assert is_over(str(folder), MEGABYTE)
+    assert not is_over(str(folder), 2 * MEGABYTE)
+
+
+def test_removing_it_follows_no_link(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir(mode=0o500)
+    (folder := Path(make_folder(str(tmp_path)))).joinpath("link").symlink_to(other)
+
+    remove_folder(str(folder))
+
+    assert not folder.exists()
+    assert other.stat().st_mode & 0o777 == 0o500
+
+
+# What they leave.
+
+
+@pytest.mark.parametrize("forked", [False, True], ids=["started plainly", "from a template"])
+async def test_what_a_worker_has_started_and_left_ends_with_it(
+    tmp_path: Path,
+    template: Template,
+    forked: bool,
+) -> None:
+    spec = service(**hostile(template=template.socket if forked else None))
+    async with process(tmp_path, spec) as (_, client):
+        await ready(client)
+        _, answer = await infer(client, [1], do="fork")
+        left = answer["output"]["told"]
+        assert all(map(alive, left))
+
+        os.kill((await status(client))["workers"][0]["pid"], signal.SIGKILL)
+
+        await eventually(lambda: not any(map(alive, left)), "all three are gone")
+        await eventually(lambda: not zombies_of(template.pid), "the template has waited for them")
+        code, _ = await infer(client, [1])
+        assert code == 200
+
+
+async def test_nothing_is_left_when_a_host_stops(tmp_path: Path) -> None:
+    spec = service(**hostile(temporary=str(tmp_path / "t")))
+    async with process(tmp_path, spec) as (host, client):
+        await ready(client)
+        _, answer = await infer(client, [1], do="fork")
+
+        host.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(host.wait(), 20)
+
+    assert not any(map(alive, answer["output"]["told"]))
+    assert not os.listdir(tmp_path / "t")
+
+
+def zombies_of(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if not alive(int(child))]
+
+
+# Successors.
+
+
+async def test_after_so_many_requests_a_worker_is_replaced_and_nobody_fails(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Echo", max_requests=20, max_batch_size=4)
+    pids = set()
+
+    while lane.keeper.replaced < 3:
+        answers = await ask_all(lane, *range(10))
+        assert [answer["x"] for answer in answers] == list(range(10))
+        pids |= {answer["pid"] for answer in answers}
+
+    assert len(pids) >= 3
+    assert lane.keeper.restarts == 0
+
+
+async def test_the_old_one_answers_until_its_successor_has_loaded(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    gate.open_for(1)
+    lane = await start_lane("GatedLoad", max_requests=1, options=gate.options)
+    old = (await ask(lane, 1))["pid"]
+    await eventually(lambda: len(lane.keeper.workers) == 2, "a successor is loading")
+
+    assert [(await ask(lane, value))["pid"] for value in range(5)] == [old] * 5
+    gate.open_for(1)
+    await eventually(lambda: lane.keeper.replaced == 1, "they have changed places")
+
+    assert (await ask(lane, 1))["pid"] != old
+    assert not alive(old)
+    gate.open_for(1)
+
+
+async def test_while_they_change_places_there_is_a_worker_at_every_moment(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Echo", max_requests=1)
+    ready = []
+
+    await ask(lane, 1)
+    while not lane.keeper.replaced:
+        ready.append(lane.keeper.ready())
+        await asyncio.sleep(0)
+
+    assert min(ready) == 1
+
+
+async def test_a_worker_in_the_middle_of_a_batch_ends_after_it(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", options=gate.options)
+    [old] = lane.keeper.workers
+    running = asyncio.create_task(ask(lane, 1))
+    await eventually(lambda: old.state is State.BUSY, "it runs a batch")
+
+    old.retire()
+    assert alive(old.pid or 0)
+    gate.open_for(1)
+
+    assert (await running)["pid"] == old.pid
+    await eventually(lambda: not alive(old.pid or 0), "it is gone")
+
+
+async def test_where_no_successor_loads_the_old_one_goes_on(
+    start_lane: StartLane, tmp_path: Path
+) -> None:
+    lane = await start_lane("LoadsOnce", max_requests=1, options={"mark": str(tmp_path / "mark")})
+    old = (await ask(lane, 1))["pid"]
+
+    await eventually(lambda: lane.keeper.restarts >= 2, "successors were tried")
+
+    assert (await ask(lane, 2))["pid"] == old
+    assert lane.ready
+
+
+# Starts.
+
+
+async def keepers(start_lane: StartLane, count: int, **changes: Any) -> list[Keeper]:
+    return [(await start_lane(wait=False, **changes)).keeper for _ in range(count)]
+
+
+def begun(*keepers: Keeper) -> int:
+    """How many workers have a process and have not loaded."""
+    workers = [worker for keeper in keepers for worker in keeper.workers]
+    return sum(worker.state is State.STARTING and worker.pid is not None for worker in workers)
+
+
+async def test_so_many_workers_start_at_once_of_all_hosts(
+    start_lane: StartLane, gate: Gate, tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "starts")
+    all = await keepers(
+        start_lane,
+        2,
+        model="GatedLoad",
+        workers=2,
+        starts=3,
+        starts_folder=folder,
+        options=gate.options,
+    )
+    await eventually(lambda: begun(*all) == 3, "three start")
+    gate.open_for(1)
+    await eventually(lambda: sum(keeper.ready() for keeper in all) == 1, "one has loaded")
+
+    await eventually(lambda: begun(*all) == 3, "the fourth starts in its place")
+
+    gate.open_for(3)
+    await eventually(lambda: sum(keeper.ready() for keeper in all) == 4, "all have loaded")
+
+
+async def test_a_start_that_hangs_keeps_others_waiting_until_its_deadline(
+    start_lane: StartLane, tmp_path: Path
+) -> None:
+    folder = {"starts": 1, "starts_folder": str(tmp_path / "starts")}
+    [hangs] = await keepers(start_lane, 1, model="LoadsForEver", load_timeout_seconds=1.0, **folder)
+    await eventually(lambda: begun(hangs) == 1, "it hangs")
+
+    lane = await start_lane("Echo", **folder)
+
+    assert hangs.restarts >= 1
+    assert (await ask(lane, 1))["x"] == 1
+
+
+async def test_who_starts_for_long_is_waited_for_no_longer(tmp_path: Path) -> None:
+    folder = str(tmp_path / "starts")
+    await Starts(folder, 1, hold_seconds=0.05).slot()
+
+    next = asyncio.ensure_future(Starts(folder, 1).slot())
+    await asyncio.sleep(0)
+    assert not next.done()
+
+    slot = await asyncio.wait_for(next, 20)
+    slot.close()
+
+
+def test_who_died_while_it_started_is_waited_for_no_longer(tmp_path: Path) -> None:
+    folder = str(tmp_path / "starts")
+    takes = (
+        "import asyncio, os, sys\n"
+        "from minion.host.starts import Starts\n"
+        "async def take():\n"
+        "    slot = await Starts(sys.argv[1], 1).slot()\n"
+        "    os.write(1, b'taken')\n"
+        "    os._exit(0)\n"
+        "asyncio.run(take())\n"
+    )
+    said = subprocess.check_output([sys.executable, "-c", takes, folder], cwd=ROOT, timeout=20)
+
+    async def take() -> str:
+        with contextlib.closing(await asyncio.wait_for(Starts(folder, 1).slot(), 20)):
+            return "taken again"
+
+    assert (said, asyncio.run(take())) == (b"taken", "taken again")
