@@ -86,7 +86,7 @@ class Admission:
         bouncer = self.bouncer
         bouncer.admit()
         if bouncer.occupied >= bouncer.limit:
-            self._standing.full(now, emptied_at=self._dispatcher.emptied_at)
+            self._standing.full(now, emptied=self._dispatcher.queue.emptied)
 
     def learned(self, now: float) -> bool:
         """Something was, of what a batch takes; whether the limit has moved."""
@@ -97,6 +97,13 @@ class Admission:
         self._learns_from = now + LEARNED_INTERVAL_SECONDS
         self._seconds_alone = self._dispatcher.cost.seconds_alone()
         self._seconds_each = self.seconds_per_example
+        return self.set_limit()
+
+    def left(self, now: float) -> bool:
+        """Somebody has, and may have been the last; whether the limit has moved."""
+        if not self.stands or self._stands(now):
+            return False
+        self.stands = False
         return self.set_limit()
 
     def set_limit(self) -> bool:
@@ -127,10 +134,8 @@ class Admission:
 
     def _stands(self, now: float) -> bool:
         """A queue limit is kept to the letter; what a promise needs is ours to say."""
-        promise, emptied_at = self._tuning.promise_seconds, self._dispatcher.emptied_at
-        return promise is not None and self._standing.lasts(
-            now, emptied_at=emptied_at, seconds=promise
-        )
+        promise, emptied = self._tuning.promise_seconds, self._dispatcher.queue.emptied
+        return promise is not None and self._standing.lasts(now, emptied=emptied, seconds=promise)
 
     def _refuse_if_too_late(
         self, flow: Flow, timeout_seconds: float, now: float, idle: Callable[[], object]

@@ -64,6 +64,8 @@ class BatchQueue(Generic[E]):
         self._economy = economy
         self._classes = classes()
         self._entries: dict[E, Entry[E]] = {}
+        self.emptied = 0
+        """How often the last who waited has left, to a worker or for good."""
         self._lines: dict[Group, Line[E]] = {}
         self._fronts: list[Key[E]] = []  # whoever is first in a line, and others
         self._rising: list[deque[Entry[E]]] = [deque() for _ in CLASSES]  # by rank
@@ -262,6 +264,8 @@ class BatchQueue(Generic[E]):
         assert example is not None
         entry.example = None
         del self._entries[example]
+        if not self._entries:
+            self.emptied += 1
         return example
 
     # Whose turn it is.

@@ -8,7 +8,6 @@ of it, and both ask here.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -59,8 +58,6 @@ class Dispatcher(Generic[E]):
         self.queue: BatchQueue[E] = BatchQueue(policy(tuning), Economy(self.cost, self._company))
         self.ran: deque[Ran] = deque(maxlen=MAX_RAN)
         """The last batches that were answered, oldest first."""
-        self.emptied_at = -math.inf
-        """When workers last took all who waited."""
         self._running: set[Running] = set()
         self._newcomers = 0
 
@@ -91,10 +88,17 @@ class Dispatcher(Generic[E]):
             A batch, which may consist of the late alone; when to ask again at the latest;
             None: nobody waits who could be helped now.
         """
-        decision = self._decide(now, idle, takers)
-        if isinstance(decision, Batch) and not len(self.queue):
-            self.emptied_at = now
-        return decision
+        if idle:
+            return self._for_an_idle_one(now, idle)
+        if not takers:
+            return None
+        # So that no worker waits for a batch between two.
+        return self.queue.take_ahead(
+            now,
+            takers=takers,
+            busy_workers=len(self._running),
+            begins_in=lambda: self._free_in(now),
+        )
 
     def begun(self, batch: Running, now: float) -> None:
         """A worker runs it from now on."""
@@ -123,19 +127,6 @@ class Dispatcher(Generic[E]):
     def first_free_in(self, now: float) -> float:
         """Seconds until a worker has done what it runs: of several, the first."""
         return min((self._expected_seconds(batch, now) for batch in self._running), default=0.0)
-
-    def _decide(self, now: float, idle: int, takers: int) -> Batch[E] | Wait | None:
-        if idle:
-            return self._for_an_idle_one(now, idle)
-        if not takers:
-            return None
-        # So that no worker waits for a batch between two.
-        return self.queue.take_ahead(
-            now,
-            takers=takers,
-            busy_workers=len(self._running),
-            begins_in=lambda: self._free_in(now),
-        )
 
     def _for_an_idle_one(self, now: float, idle: int) -> Batch[E] | Wait | None:
         free_in = [self._expected_seconds(batch, now) for batch in self._running]

@@ -292,6 +292,8 @@ class Lane:
 
     def _left(self, ending: Ending, count: int = 1) -> None:
         self.bouncer.leave(ending, count)
+        if self._admission.stands and self._admission.left(self._clock()):
+            self._changed()
         if self.draining and not self.bouncer.occupied:
             self._empty.set()
 

@@ -295,6 +295,8 @@ class Machine:
 
     def _leave(self, members: Sequence[Example], ending: Ending) -> None:
         self.bouncer.leave(ending, len(members))
+        if self._admission.left(self._simulation.now):
+            self._simulation.views.limit(self._number, self.bouncer.limit)
         self._simulation.views.left(self._number, [each.coordinator for each in members])
 
     def _wake_at(self, moment: float) -> None:

@@ -4,7 +4,7 @@ A queue is there for those who come at once; it is worked off, and the last of t
 answered within the promise. Where more keep coming than can be answered it stays as long
 as it is allowed to be: the workers do no more for it, and everybody waits for as long as
 was promised. After as long as a full one takes to be worked off it is kept so short that
-no worker has to wait for work, until the workers have taken all who wait. Pure.
+no worker has to wait for work, until nobody waits any more. Pure.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ class Standing:
     """Whether the queue of one lane stands."""
 
     def __init__(self) -> None:
-        self._full_since = -math.inf
+        self._full_since = math.inf
+        self._emptied = -1
 
-    def full(self, now: float, *, emptied_at: float) -> None:
+    def full(self, now: float, *, emptied: int) -> None:
         """The lane is at its limit.
 
         Args:
-            emptied_at: when workers last took all who waited.
+            emptied: how often the queue was.
         """
-        if self._full_since <= emptied_at:
-            self._full_since = now
+        if emptied != self._emptied:
+            self._emptied, self._full_since = emptied, now
 
-    def lasts(self, now: float, *, emptied_at: float, seconds: float) -> bool:
+    def lasts(self, now: float, *, emptied: int, seconds: float) -> bool:
         """Whether it was full so long ago, and was not emptied since."""
-        return emptied_at < self._full_since <= now - seconds
+        return emptied == self._emptied and self._full_since <= now - seconds

@@ -78,6 +78,7 @@ async def test_of_a_hundred_who_wait_only_those_are_computed_who_stay(tmp_path: 
                 )
 
             await occupied(WAITING, "a hundred inside")
+            await asyncio.to_thread(eventually, executed, within=30, what="the first batch")
             running_then = set(executed())
             leaving = [n for n in asking if n not in running_then][:LEAVING]
             for number in leaving:

@@ -18,32 +18,31 @@ from wire.tuning import Tuning
 #: A batch of n takes 30 ms and 10 ms for each: 73 a second in batches of eight.
 FIXED, EACH, BATCH = 0.03, 0.01, 8
 CAPACITY = BATCH / (FIXED + EACH * BATCH)
-NEVER = float("-inf")
 
 
 def test_a_queue_stands_that_was_full_so_long_ago_and_never_empty_since():
     queue = Standing()
 
-    queue.full(10.0, emptied_at=9.0)
-    queue.full(10.5, emptied_at=9.0)
+    queue.full(10.0, emptied=3)
+    queue.full(10.5, emptied=3)
 
-    assert not queue.lasts(10.9, emptied_at=9.0, seconds=1.0)
-    assert queue.lasts(11.0, emptied_at=9.0, seconds=1.0)
-    assert not queue.lasts(20.0, emptied_at=12.0, seconds=1.0)
+    assert not queue.lasts(10.9, emptied=3, seconds=1.0)
+    assert queue.lasts(11.0, emptied=3, seconds=1.0)
+    assert not queue.lasts(20.0, emptied=4, seconds=1.0)
 
 
 def test_it_stands_from_when_it_was_full_again():
     queue = Standing()
-    queue.full(10.0, emptied_at=9.0)
+    queue.full(10.0, emptied=3)
 
-    queue.full(13.0, emptied_at=12.0)
+    queue.full(13.0, emptied=4)
 
-    assert not queue.lasts(13.9, emptied_at=12.0, seconds=1.0)
-    assert queue.lasts(14.0, emptied_at=12.0, seconds=1.0)
+    assert not queue.lasts(13.9, emptied=4, seconds=1.0)
+    assert queue.lasts(14.0, emptied=4, seconds=1.0)
 
 
 def test_a_queue_that_was_never_full_does_not_stand():
-    assert not Standing().lasts(1e9, emptied_at=NEVER, seconds=1.0)
+    assert not Standing().lasts(1e9, emptied=0, seconds=1.0)
 
 
 @pytest.mark.parametrize(
@@ -117,3 +116,27 @@ def test_the_promise_is_kept_to_many_callers_who_all_ask_for_more_than_their_sha
     outcome = replayed(poisson((2.75, 60), callers=callers), promise=0.5)
 
     assert p99(outcome.seconds) < 1.1 * 0.5
+
+
+class Stalling(Arithmetic):
+    """One batch takes so long that everybody else gives up."""
+
+    def __init__(self, at: int) -> None:
+        self.batches = 0
+        self.at = at
+
+    def seconds(self, size: int, running: int) -> float:
+        self.batches += 1
+        return 5.0 if self.batches == self.at else super().seconds(size, running)
+
+
+def test_where_all_who_wait_give_up_the_queue_stands_no_longer():
+    flood = [each._replace(timeout_seconds=1.5) for each in poisson((10, 5))]
+    burst = [Arrival(60.0, 100)] * 200
+    setting = Setting(Tuning(None, BATCH, 0.005, 0, 1.0))
+
+    before = simulate(flood, setting, Stalling(at=40))
+    both = simulate([*flood, *burst], setting, Stalling(at=40))
+
+    assert before.expired > 0
+    assert len(both.seconds) - len(before.seconds) > 60
