@@ -290,7 +290,7 @@ NAME = _path("name", "A model's name.")
 VERSION = _path("version", "A version, the beginning of one, or an alias.")
 
 #: What a route that takes a body can answer beside its own; docs/errors.md has the codes.
-BODY_PROBLEMS = (400, 404, 408, 413, 415, 417, 422, 429, 500, 502, 503, 504)
+BODY_PROBLEMS = (400, 404, 408, 413, 415, 417, 422, 429, 500, 503, 504)
 
 
 def _operation(

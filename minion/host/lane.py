@@ -23,6 +23,7 @@ from minion.host.examples import Answered, Example, Failed, Outcome, Refused
 from minion.host.inputs import Inputs, NotTheModels
 from minion.host.keeper import Keeper
 from minion.host.lane_batch import LaneBatch, outcomes_of
+from minion.host.poison import DETAILS, Loss, Suspicion, parts
 from minion.host.promise import Basis
 from minion.host.savings import Savings
 from minion.host.spec import ServiceSpec
@@ -33,9 +34,6 @@ from wire.flows import ANYBODY, Flow
 from wire.reasons import Reason
 from wire.tensor import Tensor
 from wire.tuning import Tuning
-
-#: How often a worker may die of one example alone: once by bad luck, and once more.
-MAX_CRASHES = 2
 
 
 class Lane:
@@ -326,23 +324,15 @@ class Lane:
         else:
             self._put_back(halve(batch.members))
 
-    def batch_lost(self, batch: LaneBatch, *, timed_out: bool) -> None:
-        """The worker died while it ran this. Of whom, halving tells: nobody else fails."""
+    def batch_lost(self, batch: LaneBatch, loss: Loss) -> None:
+        """The worker ended while it ran this. Of whom, smaller batches tell: nobody else fails."""
         self._dispatcher.ended(batch)
-        for example in batch.members:
-            example.suspected = True
-        if len(batch.members) > 1:
-            self._put_back(halve(batch.members))
-            return
-        [example] = batch.members
-        example.crashes += 1
-        if timed_out:
-            self._settle(example, Failed(Code.PREDICT_TIMEOUT.value, "the model took too long"))
-        elif example.crashes == MAX_CRASHES:
-            detail = "the worker ended while it ran this"
-            self._settle(example, Failed(Code.WORKER_CRASHED.value, detail))
+        members = batch.members
+        verdicts = [_suspicion(each).lost(loss, alone=len(members) == 1) for each in members]
+        if len(members) == 1 and (code := verdicts[0]) is not None:
+            self._settle(members[0], Failed(code.value, DETAILS[code]))
         else:
-            self._put_back([batch.members])
+            self._put_back(parts(members, loss))
 
     def batch_returned(self, batch: LaneBatch) -> None:
         """The worker died before it began this: nobody here had a part in it."""
@@ -366,6 +356,12 @@ def _too_late(late: TooLate) -> Refused:
     expected, left = late.expected_seconds, late.left_seconds
     numbers = {"expected_seconds": expected, "left_seconds": left}
     return Refused(Code.DEADLINE_UNMEETABLE, str(late), expected - left, numbers)
+
+
+def _suspicion(example: Example) -> Suspicion:
+    if example.suspicion is None:
+        example.suspicion = Suspicion()
+    return example.suspicion
 
 
 def _ending(outcome: Outcome) -> Ending:

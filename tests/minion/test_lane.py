@@ -367,18 +367,32 @@ async def test_a_worker_killed_in_mid_batch_costs_nobody_an_answer(
     assert lane.bouncer.endings == {Ending.COMPLETED: 5}
 
 
-async def test_a_stopped_worker_is_killed_when_its_time_is_over(
+async def test_a_worker_killed_from_outside_twice_is_no_fault_of_the_example_that_it_ran(
     start_lane: StartLane, gate: Gate
 ) -> None:
-    lane = await start_lane("Gated", options=gate.options, predict_timeout_seconds=0.6)
+    lane = await start_lane("Gated", options=gate.options)
+    answer = asyncio.create_task(ask(lane, 1))
+
+    for killed in (1, 2):
+        await busy(lane)
+        [worker] = lane.keeper.workers
+        os.kill(worker.pid, signal.SIGKILL)
+        await eventually(lambda: lane.keeper.restarts == killed, "it has ended")
+    gate.open_for(1)
+
+    assert (await answer)["x"] == 1
+
+
+async def test_a_stopped_worker_is_killed_when_its_time_is_over_and_blames_nobody(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Echo", predict_timeout_seconds=0.6)
     [worker] = lane.keeper.workers
     pid = worker.pid
     os.kill(pid, signal.SIGSTOP)
 
-    answer = await ask(lane, 1)
-
-    assert answer.code == Code.PREDICT_TIMEOUT
-    await eventually(lambda: not alive(pid), "it is dead")
+    assert (await ask(lane, 1))["x"] == 1
+    assert not alive(pid)
 
 
 async def test_a_lone_example_is_tried_twice(start_lane: StartLane, tmp_path: Path) -> None:

@@ -1,0 +1,117 @@
+"""A lane with real workers that die, or never return: who did nothing is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from minion.host.examples import Failed
+from minion.host.lane import Lane
+from minion.host.server import run_one
+from tests.minion.service import POISON, alive, ask, eventually, read, x
+from wire.errors import Code
+
+StartLane = Callable[..., Awaitable[Lane]]
+
+#: Sixteen culprits end some thirty processes, one after the other.
+PATIENCE_SECONDS = 90.0
+
+
+async def ask_patiently(lane: Lane, *values: float) -> list[object]:
+    """All at once; what each is told: its number, or a code."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        outcomes = await asyncio.gather(*(run_one(lane, x(value), {}) for value in values))
+    answers = [read(outcome) for outcome in outcomes]
+    return [each.code if isinstance(each, Failed) else each["x"] for each in answers]
+
+
+def among(size: int, **culprits: float) -> list[float]:
+    """So many examples, and at some places other ones: `at_3=13.0`."""
+    values = [float(value) for value in range(200, 200 + size)]
+    for place, value in culprits.items():
+        values[int(place.removeprefix("at_"))] = value
+    return values
+
+
+@pytest.mark.parametrize("place", [0, 5, 15])
+@pytest.mark.parametrize("of", ["abort", "exit", "segmentation fault"])
+async def test_a_killer_among_sixteen_costs_five_processes_and_nobody_else_anything(
+    start_lane: StartLane, of: str, place: int
+) -> None:
+    lane = await start_lane("Dies", max_batch_size=16, options={"of": of})
+    values = among(16, **{f"at_{place}": POISON})
+
+    told = await ask_patiently(lane, *values)
+
+    assert told == [Code.WORKER_CRASHED if value == POISON else value for value in values]
+    assert lane.keeper.restarts == 5
+    assert lane.bouncer.occupied == 0
+
+
+async def test_whoever_closes_the_workers_descriptors_is_found(start_lane: StartLane) -> None:
+    lane = await start_lane("Dies", max_batch_size=4, options={"of": "closed descriptors"})
+
+    told = await ask_patiently(lane, 1, POISON, 3, 4)
+
+    assert told == [1, Code.WORKER_CRASHED, 3, 4]
+
+
+@pytest.mark.parametrize("culprits", [[3, 12], [6, 7], list(range(16))], ids=str)
+async def test_several_killers_in_one_batch_are_all_found(
+    start_lane: StartLane, culprits: list[int]
+) -> None:
+    lane = await start_lane("DiesAbove", max_batch_size=16)
+    values = [101.0 + each if each in culprits else float(each) for each in range(16)]
+
+    told = await ask_patiently(lane, *values)
+
+    assert told == [Code.WORKER_CRASHED if value > 100 else value for value in values]
+    assert lane.keeper.restarts <= 5 * len(culprits)
+    assert await ask_patiently(lane, 1) == [1]
+
+
+@pytest.mark.parametrize(
+    "where", ["python", "C with the interpreter's lock", "a regular expression"]
+)
+async def test_whoever_never_returns_costs_two_processes_and_nobody_else_anything(
+    start_lane: StartLane, where: str
+) -> None:
+    lane = await start_lane(
+        "Stuck", max_batch_size=16, predict_timeout_seconds=0.6, options={"in": where}
+    )
+    [worker] = lane.keeper.workers
+    pid = worker.pid
+
+    told = await ask_patiently(lane, *among(16, at_5=POISON))
+
+    assert told == among(16, at_5=float("nan"))[:5] + [Code.PREDICT_TIMEOUT] + among(16)[6:]
+    assert lane.keeper.restarts == 2
+    assert not alive(pid)
+
+
+async def test_a_process_that_stops_itself_again_and_again_is_found(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane(
+        "Stuck", predict_timeout_seconds=0.6, options={"in": "a stop of its own"}
+    )
+
+    assert await ask_patiently(lane, POISON) == [Code.WORKER_CRASHED]
+    assert lane.keeper.restarts == 3
+
+
+async def test_a_stuck_worker_is_replaced_within_a_second_after_its_time_on_the_real_clock(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Stuck", predict_timeout_seconds=0.6, options={"in": "python"})
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    answer = asyncio.create_task(ask(lane, POISON))
+    await eventually(lambda: lane.keeper.restarts == 1, "it has ended")
+    await eventually(lambda: lane.keeper.ready() == 1, "another is ready")
+
+    assert (await answer).code == Code.PREDICT_TIMEOUT
+    assert loop.time() - started < 0.6 + 1.0
