@@ -22,6 +22,7 @@ from minion.host.dispatch import SHORTEST_WAIT_SECONDS, Dispatcher, Ran
 from minion.host.examples import Answered, Example, Failed, Outcome, Refused
 from minion.host.inputs import Inputs, NotTheModels
 from minion.host.keeper import Keeper
+from minion.host.killers import Killers, digest_of
 from minion.host.lane_batch import LaneBatch, outcomes_of
 from minion.host.poison import DETAILS, Loss, Suspicion, parts
 from minion.host.promise import Basis
@@ -50,6 +51,7 @@ class Lane:
         self.keeper = Keeper(spec, self._on_room, self._on_end)
         self._timer: asyncio.TimerHandle | None = None
         self.savings = Savings()
+        self.killers = Killers()
         self.departures: Counter[Reason] = Counter()
         """Batches that left the queue, by why they did when they did."""
         self._watch: asyncio.TimerHandle | None = None
@@ -143,8 +145,8 @@ class Lane:
             flow: whose turn it counts against.
 
         Raises:
-            Refused: not ready, draining, full, too late to be answered in time, or the
-                inputs are not the model's.
+            Refused: not ready, draining, full, too late to be answered in time, the inputs
+                are not the model's, or known to end its processes.
         """
         if self.draining:
             raise Refused(Code.DRAINING, "the minion is shutting down", 1.0)
@@ -153,6 +155,8 @@ class Lane:
         now = self._clock()
         try:
             group = self._inputs.group(inputs)
+            if self.killers:
+                self._refuse_if_known(inputs, parameters, now)
             self._admission.admit(flow, timeout_seconds, now, idle=self.keeper.idle)
         except NotTheModels as error:
             raise Refused(Code.INVALID_INPUT, str(error)) from error
@@ -258,9 +262,31 @@ class Lane:
 
     def _dispatch(self, worker: Worker, batch: Batch[Example]) -> None:
         self._tell_late(batch.late)
-        if batch.members:
+        members = self._without_known(batch.members) if self.killers else batch.members
+        if members:
             self.departures[batch.reason] += 1
-            worker.run(LaneBatch(self, batch.members, batch.reason))
+            worker.run(LaneBatch(self, members, batch.reason))
+
+    def _without_known(self, members: list[Example]) -> list[Example]:
+        """Those who came before their like was convicted are told what it was told."""
+        now, innocent = self._clock(), []
+        for example in members:
+            code = None
+            if example.submitted <= self.killers.latest:
+                code = self.killers.recall(digest_of(example.inputs, example.parameters), now)
+            if code is None:
+                innocent.append(example)
+            else:
+                self._settle(example, Failed(code.value, DETAILS[code]))
+        return innocent
+
+    def _refuse_if_known(
+        self, inputs: Mapping[str, Tensor], parameters: Mapping[str, Any], now: float
+    ) -> None:
+        code = self.killers.recall(digest_of(inputs, parameters), now)
+        if code is not None:
+            self.killers.refused[code] += 1
+            raise Refused(code, f"{DETAILS[code]}: it is not tried again for a while")
 
     def _settle(self, example: Example, outcome: Outcome) -> None:
         settle, example.settle = example.settle, None
@@ -320,7 +346,7 @@ class Lane:
     def batch_failed(self, batch: LaneBatch, failure: BatchFailure) -> None:
         self._dispatcher.ended(batch)
         if len(batch.members) == 1:
-            self._settle(batch.members[0], Failed(failure.code, failure.detail))
+            self._convict(batch.members[0], failure.code, failure.detail)
         else:
             self._put_back(halve(batch.members))
 
@@ -330,9 +356,16 @@ class Lane:
         members = batch.members
         verdicts = [_suspicion(each).lost(loss, alone=len(members) == 1) for each in members]
         if len(members) == 1 and (code := verdicts[0]) is not None:
-            self._settle(members[0], Failed(code.value, DETAILS[code]))
+            self._convict(members[0], code.value, DETAILS[code])
         else:
             self._put_back(parts(members, loss))
+
+    def _convict(self, example: Example, code: str, detail: str) -> None:
+        # Where nobody waits any more, the inputs may have been overwritten (docs/adr/0007).
+        if code in DETAILS and example.settle is not None:
+            digest = digest_of(example.inputs, example.parameters)
+            self.killers.remember(digest, Code(code), self._clock())
+        self._settle(example, Failed(code, detail))
 
     def batch_returned(self, batch: LaneBatch) -> None:
         """The worker died before it began this: nobody here had a part in it."""

@@ -23,6 +23,7 @@ from prometheus_client.utils import floatToGoString
 
 from minion.host.bouncer import Ending
 from minion.host.lane import Lane
+from minion.host.poison import DETAILS
 from wire.errors import Code
 from wire.reasons import Reason
 
@@ -89,6 +90,8 @@ class LaneCollector(Collector):
         )
         refused.add_metric([Code.QUEUE_FULL.value], bouncer.refused)
         refused.add_metric([Code.DEADLINE_UNMEETABLE.value], bouncer.too_late)
+        for code in DETAILS:
+            refused.add_metric([code.value], lane.killers.refused[code])
         yield refused
         yield _counter(
             "demitasse_minion_worker_ends", "worker processes that ended", lane.keeper.restarts

@@ -21,7 +21,7 @@ INTERRUPTIONS = 3
 #: machine runs out of memory.
 _FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM}
 
-#: What a culprit is told.
+#: What a culprit is told who cost a process: tried again, it would cost another.
 DETAILS = {
     Code.WORKER_CRASHED: "the model's process ends when it works on this input",
     Code.PREDICT_TIMEOUT: "the model takes too long on this input",

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from minion.host.examples import Failed
+from minion.host.bouncer import Ending
+from minion.host.examples import Failed, Refused
+from minion.host.killers import KNOWN_SECONDS
 from minion.host.lane import Lane
 from minion.host.server import run_one
-from tests.minion.service import POISON, alive, ask, eventually, read, x
+from tests.minion.service import POISON, Gate, alive, ask, eventually, read, x
 from wire.errors import Code
 
 StartLane = Callable[..., Awaitable[Lane]]
@@ -115,3 +117,90 @@ async def test_a_stuck_worker_is_replaced_within_a_second_after_its_time_on_the_
 
     assert (await answer).code == Code.PREDICT_TIMEOUT
     assert loop.time() - started < 0.6 + 1.0
+
+
+# What is known.
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "code"),
+    [
+        ("Crashes", {}, Code.WORKER_CRASHED),
+        ("Hangs", {"predict_timeout_seconds": 0.6}, Code.PREDICT_TIMEOUT),
+    ],
+)
+async def test_the_same_killer_again_is_refused_and_costs_nothing(
+    start_lane: StartLane, model: str, changes: dict[str, object], code: Code
+) -> None:
+    lane = await start_lane(model, **changes)
+    assert await ask_patiently(lane, POISON) == [code]
+    await eventually(lambda: lane.keeper.ready() == 1, "the successor is ready")
+    ends = lane.keeper.restarts
+
+    for _ in range(3):
+        with pytest.raises(Refused) as refused:
+            await ask(lane, POISON)
+        assert refused.value.code is code
+
+    assert await ask_patiently(lane, 1) == [1]
+    assert lane.keeper.restarts == ends
+    assert lane.killers.refused == {code: 3}
+    assert lane.bouncer.occupied == 0
+
+
+async def test_with_other_parameters_it_is_another_input(start_lane: StartLane) -> None:
+    lane = await start_lane("Crashes")
+    await ask(lane, POISON)
+
+    answer = await ask(lane, POISON, mood="better")
+
+    assert answer.code == Code.WORKER_CRASHED
+    assert not lane.killers.refused
+
+
+async def test_after_ten_minutes_it_is_tried_again(start_lane: StartLane) -> None:
+    now = [100.0]
+    lane = await start_lane("Crashes", clock=lambda: now[0])
+    await ask(lane, POISON)
+    ends = lane.keeper.restarts
+
+    now[0] += KNOWN_SECONDS + 1
+
+    assert (await ask(lane, POISON)).code == Code.WORKER_CRASHED
+    assert lane.keeper.restarts == ends + 2
+
+
+async def test_sixteen_times_the_same_killer_is_executed_until_one_is_convicted(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Crashes", max_batch_size=16)
+
+    told = await ask_patiently(lane, *[POISON] * 16)
+
+    assert told == [Code.WORKER_CRASHED] * 16
+    assert lane.keeper.restarts < 31
+    assert lane.bouncer.endings == {Ending.FAILED: 16}
+
+
+async def test_what_raises_costs_no_process_and_is_not_remembered(start_lane: StartLane) -> None:
+    lane = await start_lane("Raises")
+
+    for _ in range(2):
+        assert await ask_patiently(lane, POISON) == [Code.MODEL_ERROR]
+
+    assert not lane.killers
+    assert lane.keeper.restarts == 0
+
+
+async def test_nothing_is_remembered_of_an_input_that_its_caller_may_have_overwritten(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", predict_timeout_seconds=0.6, options=gate.options)
+    example = lane.submit(x(1), {}, None, lambda outcome: None)
+    await eventually(lambda: not lane.queued, "it runs")
+
+    lane.abandon(example)
+    await eventually(lambda: lane.keeper.restarts == 1, "its worker was ended")
+
+    assert not lane.killers
+    assert lane.bouncer.endings == {Ending.ABANDONED: 1}
