@@ -55,6 +55,7 @@ def model_service(
         max_requests=manifest.resources.max_requests,
         options=dict(manifest.options),
         torch=manifest.torch,
+        outputs=dict(manifest.outputs),
     )
 
 

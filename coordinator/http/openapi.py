@@ -160,6 +160,10 @@ ADMISSION = {
     "replica": TEXT,
     "occupied": INTEGER,
     "limit": INTEGER,
+    "batch_limit": {
+        "type": ["integer", "null"],
+        "description": "The largest batch, where memory ran out with a larger one that is tuned.",
+    },
     "workers": INTEGER,
     "seconds_alone": SECONDS,
     "seconds_per_example": SECONDS,

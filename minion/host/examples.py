@@ -70,6 +70,8 @@ class Example(msgspec.Struct, eq=False):
     flow: Flow
     submitted: float
     suspicion: Suspicion | None = None
+    headroom: int | None = None
+    """The largest batch before memory ran out with this one in it."""
 
     @property
     def suspected(self) -> bool:

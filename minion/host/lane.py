@@ -16,18 +16,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minion.host.admission import Admission, TooLate
-from minion.host.batch import Batch, Wait, halve
+from minion.host.batch import Batch, Wait
 from minion.host.bouncer import Ending, QueueFull
 from minion.host.dispatch import SHORTEST_WAIT_SECONDS, Dispatcher, Ran
 from minion.host.examples import Answered, Example, Failed, Outcome, Refused
 from minion.host.inputs import Inputs, NotTheModels
 from minion.host.keeper import Keeper
-from minion.host.killers import Killers, digest_of
 from minion.host.lane_batch import LaneBatch, outcomes_of
-from minion.host.poison import DETAILS, Loss, Suspicion, parts
+from minion.host.poison import Loss
 from minion.host.promise import Basis
 from minion.host.savings import Savings
 from minion.host.spec import ServiceSpec
+from minion.host.trial import Judgement, Trial
 from minion.host.workers import Worker
 from wire.batches import BatchFailure, BatchResult
 from wire.errors import Code, WireError
@@ -51,7 +51,7 @@ class Lane:
         self.keeper = Keeper(spec, self._on_room, self._on_end)
         self._timer: asyncio.TimerHandle | None = None
         self.savings = Savings()
-        self.killers = Killers()
+        self.trial = Trial()
         self.departures: Counter[Reason] = Counter()
         """Batches that left the queue, by why they did when they did."""
         self._watch: asyncio.TimerHandle | None = None
@@ -120,11 +120,25 @@ class Lane:
         """Applies new numbers at once; older ones than those in force are ignored."""
         if tuning.revision >= self.tuning.revision:
             self.tuning = tuning
-            self._admission.tune(tuning)
-            self._dispatcher.tune(tuning)
-            self._changed()
-            self._soon()
+            self._apply()
         return self.tuning
+
+    @property
+    def largest_batch(self) -> int:
+        """The one that is tuned, or less where memory ran out."""
+        return min(self.tuning.max_batch_size, self.trial.headroom.limit)
+
+    @property
+    def lacks_memory(self) -> bool:
+        """Whether batches are smaller than they are tuned to be, since memory ran out."""
+        return self.largest_batch < self.tuning.max_batch_size
+
+    def _apply(self) -> None:
+        tuning = self.tuning._replace(max_batch_size=self.largest_batch)
+        self._admission.tune(tuning)
+        self._dispatcher.tune(tuning)
+        self._changed()
+        self._soon()
 
     def submit(
         self,
@@ -155,8 +169,8 @@ class Lane:
         now = self._clock()
         try:
             group = self._inputs.group(inputs)
-            if self.killers:
-                self._refuse_if_known(inputs, parameters, now)
+            if self.trial.killers:
+                self.trial.refuse_if_known(inputs, parameters, now)
             self._admission.admit(flow, timeout_seconds, now, idle=self.keeper.idle)
         except NotTheModels as error:
             raise Refused(Code.INVALID_INPUT, str(error)) from error
@@ -262,31 +276,20 @@ class Lane:
 
     def _dispatch(self, worker: Worker, batch: Batch[Example]) -> None:
         self._tell_late(batch.late)
-        members = self._without_known(batch.members) if self.killers else batch.members
+        members = self._without_known(batch.members) if self.trial.killers else batch.members
         if members:
             self.departures[batch.reason] += 1
             worker.run(LaneBatch(self, members, batch.reason))
 
     def _without_known(self, members: list[Example]) -> list[Example]:
-        """Those who came before their like was convicted are told what it was told."""
         now, innocent = self._clock(), []
         for example in members:
-            code = None
-            if example.submitted <= self.killers.latest:
-                code = self.killers.recall(digest_of(example.inputs, example.parameters), now)
-            if code is None:
+            told = self.trial.known(example, now)
+            if told is None:
                 innocent.append(example)
             else:
-                self._settle(example, Failed(code.value, DETAILS[code]))
+                self._settle(example, told)
         return innocent
-
-    def _refuse_if_known(
-        self, inputs: Mapping[str, Tensor], parameters: Mapping[str, Any], now: float
-    ) -> None:
-        code = self.killers.recall(digest_of(inputs, parameters), now)
-        if code is not None:
-            self.killers.refused[code] += 1
-            raise Refused(code, f"{DETAILS[code]}: it is not tried again for a while")
 
     def _settle(self, example: Example, outcome: Outcome) -> None:
         settle, example.settle = example.settle, None
@@ -345,27 +348,20 @@ class Lane:
 
     def batch_failed(self, batch: LaneBatch, failure: BatchFailure) -> None:
         self._dispatcher.ended(batch)
-        if len(batch.members) == 1:
-            self._convict(batch.members[0], failure.code, failure.detail)
-        else:
-            self._put_back(halve(batch.members))
+        self._judged(batch, self.trial.failed(batch.members, failure, self._clock()))
+        if failure.code == Code.OUT_OF_MEMORY:
+            self._apply()
 
     def batch_lost(self, batch: LaneBatch, loss: Loss) -> None:
         """The worker ended while it ran this. Of whom, smaller batches tell: nobody else fails."""
         self._dispatcher.ended(batch)
-        members = batch.members
-        verdicts = [_suspicion(each).lost(loss, alone=len(members) == 1) for each in members]
-        if len(members) == 1 and (code := verdicts[0]) is not None:
-            self._convict(members[0], code.value, DETAILS[code])
-        else:
-            self._put_back(parts(members, loss))
+        self._judged(batch, self.trial.lost(batch.members, loss, self._clock()))
 
-    def _convict(self, example: Example, code: str, detail: str) -> None:
-        # Where nobody waits any more, the inputs may have been overwritten (docs/adr/0007).
-        if code in DETAILS and example.settle is not None:
-            digest = digest_of(example.inputs, example.parameters)
-            self.killers.remember(digest, Code(code), self._clock())
-        self._settle(example, Failed(code, detail))
+    def _judged(self, batch: LaneBatch, judgement: Judgement) -> None:
+        if isinstance(judgement, Failed):
+            self._settle(batch.members[0], judgement)
+        else:
+            self._put_back(judgement)
 
     def batch_returned(self, batch: LaneBatch) -> None:
         """The worker died before it began this: nobody here had a part in it."""
@@ -389,12 +385,6 @@ def _too_late(late: TooLate) -> Refused:
     expected, left = late.expected_seconds, late.left_seconds
     numbers = {"expected_seconds": expected, "left_seconds": left}
     return Refused(Code.DEADLINE_UNMEETABLE, str(late), expected - left, numbers)
-
-
-def _suspicion(example: Example) -> Suspicion:
-    if example.suspicion is None:
-        example.suspicion = Suspicion()
-    return example.suspicion
 
 
 def _ending(outcome: Outcome) -> Ending:

@@ -21,10 +21,11 @@ INTERRUPTIONS = 3
 #: machine runs out of memory.
 _FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM}
 
-#: What a culprit is told who cost a process: tried again, it would cost another.
+#: What a culprit is told who cost a process or all of its memory, and would again.
 DETAILS = {
     Code.WORKER_CRASHED: "the model's process ends when it works on this input",
     Code.PREDICT_TIMEOUT: "the model takes too long on this input",
+    Code.OUT_OF_MEMORY: "the model runs out of memory on this input",
 }
 
 T = TypeVar("T")

@@ -65,6 +65,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """None: without a limit."""
     options: dict[str, Any] = {}
     torch: TorchOptions = TorchOptions()
+    outputs: dict[str, dict[str, Any]] = {}
+    """JSON Schema per field of an answer."""
 
     def __post_init__(self) -> None:
         if (self.queue_limit is None) == (self.promise_seconds is None):

@@ -208,6 +208,7 @@ class Worker(asyncio.Protocol):
             inputs={name: (each.dtype, each.shape) for name, each in spec.inputs.items()},
             arena_bytes=self._arena.size_bytes,
             torch=spec.torch,
+            outputs=spec.outputs,
         )
 
     @property

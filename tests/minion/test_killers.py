@@ -88,7 +88,7 @@ async def test_whoever_never_returns_costs_two_processes_and_nobody_else_anythin
 
     told = await ask_patiently(lane, *among(16, at_5=POISON))
 
-    assert told == among(16, at_5=float("nan"))[:5] + [Code.PREDICT_TIMEOUT] + among(16)[6:]
+    assert told == [*among(16)[:5], Code.PREDICT_TIMEOUT, *among(16)[6:]]
     assert lane.keeper.restarts == 2
     assert not alive(pid)
 
@@ -144,7 +144,7 @@ async def test_the_same_killer_again_is_refused_and_costs_nothing(
 
     assert await ask_patiently(lane, 1) == [1]
     assert lane.keeper.restarts == ends
-    assert lane.killers.refused == {code: 3}
+    assert lane.trial.killers.refused == {code: 3}
     assert lane.bouncer.occupied == 0
 
 
@@ -155,7 +155,7 @@ async def test_with_other_parameters_it_is_another_input(start_lane: StartLane) 
     answer = await ask(lane, POISON, mood="better")
 
     assert answer.code == Code.WORKER_CRASHED
-    assert not lane.killers.refused
+    assert not lane.trial.killers.refused
 
 
 async def test_after_ten_minutes_it_is_tried_again(start_lane: StartLane) -> None:
@@ -188,7 +188,7 @@ async def test_what_raises_costs_no_process_and_is_not_remembered(start_lane: St
     for _ in range(2):
         assert await ask_patiently(lane, POISON) == [Code.MODEL_ERROR]
 
-    assert not lane.killers
+    assert not lane.trial.killers
     assert lane.keeper.restarts == 0
 
 
@@ -202,5 +202,5 @@ async def test_nothing_is_remembered_of_an_input_that_its_caller_may_have_overwr
     lane.abandon(example)
     await eventually(lambda: lane.keeper.restarts == 1, "its worker was ended")
 
-    assert not lane.killers
+    assert not lane.trial.killers
     assert lane.bouncer.endings == {Ending.ABANDONED: 1}

@@ -173,10 +173,31 @@ class Refuses(Model):
         return said(batch)
 
 
+class RunsOut(Model):
+    """Of memory, in batches above the option `room`, and by a poisoned example alone."""
+
+    def load(self, context):
+        self.room = context.options.get("room", 2**31)
+
+    def predict(self, batch):
+        if poisoned(batch) or batch.size > self.room:
+            raise MemoryError(f"no room for {batch.size}")
+        return said(batch)
+
+
 class SaysNan(Model):
     def predict(self, batch):
         return [
             {"x": float("nan") if answer["x"] == POISON else answer["x"]} for answer in said(batch)
+        ]
+
+
+class TurnsToText(Model):
+    """Where a poisoned example asks for a number."""
+
+    def predict(self, batch):
+        return [
+            {"x": "thirteen" if answer["x"] == POISON else answer["x"]} for answer in said(batch)
         ]
 
 
