@@ -45,6 +45,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_queue_delay_seconds: Seconds
     settings_revision: int = 0
     workers: Positive = 1
+    spares: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """So many more are loaded, and take the place of one that has ended."""
     threads: Positive = 1
     device: str = "cpu"
     load_timeout_seconds: Seconds = 120.0
