@@ -36,6 +36,9 @@ from wire.tensor import Tensor, byte_size
 
 log = logging.getLogger("demitasse.worker")
 
+#: For so long a batch waits for the exit status of its process, once that has hung up.
+STATUS_SECONDS = 5.0
+
 
 class State(enum.Enum):
     """STARTING (-> SPARE) -> IDLE <-> BUSY, and from each of them -> ENDED."""
@@ -304,8 +307,12 @@ class Worker(asyncio.Protocol):
             self._end(Loss.CRASHED)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Comes before the exit status, which tells whether the batch may be to blame.
+        # Comes before the exit status, which tells whether the batch may be to blame. A driver
+        # can hold that up for long: then nobody is blamed.
         self._end(None)
+        if self._running is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(STATUS_SECONDS, self._lose, Loss.INTERRUPTED)
 
     def _received(self, message: object) -> None:
         self._overdue_at = math.inf
@@ -335,7 +342,7 @@ class Worker(asyncio.Protocol):
         try:
             batch.done(result, self)
         except WireError:
-            batch.lost(Loss.CRASHED)
+            self._running = batch  # which is lost with the process
             raise
         self.answered += 1
 

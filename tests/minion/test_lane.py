@@ -22,6 +22,7 @@ from minion.host.workers import State
 from tests.minion.service import POISON, Gate, alive, ask, ask_all, children, eventually, read, x
 from wire.errors import Code
 from wire.flows import Flow
+from wire.reasons import Reason
 from wire.tensor import Tensor
 from wire.torch_options import TorchOptions
 from wire.tuning import Tuning
@@ -211,9 +212,11 @@ async def test_where_memory_runs_out_batches_are_halved_until_there_is_enough(
     lane = await start_lane("RunsOut", max_batch_size=16, options={"room": 5})
 
     first = await ask_all(lane, *range(20, 36))
+    halved = lane.departures[Reason.AGAIN]
     again = await ask_all(lane, *range(20, 36))
 
     assert values(first) == values(again) == list(range(20, 36))
+    assert lane.departures[Reason.AGAIN] == halved > 0
     assert lane.largest_batch == 4
     assert max(answer["batch_size"] for answer in again) <= 4
     assert lane.keeper.restarts == 0
