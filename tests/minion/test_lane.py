@@ -586,11 +586,11 @@ async def test_a_worker_is_proved_by_a_batch_and_not_by_its_loading(
 async def test_who_dies_of_every_batch_is_started_ever_later_on_the_real_clock(
     start_lane: StartLane,
 ) -> None:
-    lane = await start_lane("Crashes")
+    lane = await start_lane("DiesAbove")
     started = asyncio.get_running_loop().time()
 
-    for _ in range(4):  # and each of them is tried once more
-        assert (await ask(lane, POISON)).code == Code.WORKER_CRASHED
+    for number in range(4):  # and each of them is tried once more
+        assert (await ask(lane, 101.0 + number)).code == Code.WORKER_CRASHED
     await eventually(lambda: lane.keeper.ready() == 1, "the last successor is ready")
 
     assert asyncio.get_running_loop().time() - started > 0.1 + 0.2 + 0.4 + 0.8 + 4 * 0.1
