@@ -28,8 +28,6 @@ log = logging.getLogger("demitasse.host.keeper")
 
 #: How often somebody looks what workers hold.
 WATCH_SECONDS = 1.0
-
-
 #: Who of those without a place takes one: who works already, since it is to replace somebody;
 #: who could; who will.
 _PRECEDENCE = [State.BUSY, State.IDLE, State.SPARE, State.STARTING, State.ENDED]
@@ -256,5 +254,7 @@ class Keeper:
             return
         if held > memory:
             worker.end(f"holds {held} bytes, and may hold {memory}")
-        elif held > soft_limit(memory, loaded_bytes=worker.loaded_bytes):
+        elif worker.state is not State.SPARE and held > soft_limit(
+            memory, loaded_bytes=worker.loaded_bytes
+        ):
             worker.wear()
