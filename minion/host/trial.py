@@ -14,7 +14,7 @@ from typing import Any
 from minion.host.batch import halve
 from minion.host.examples import Example, Failed, Refused
 from minion.host.headroom import Headroom
-from minion.host.killers import Killers, digest_of
+from minion.host.killers import Killers
 from minion.host.poison import DETAILS, Loss, Suspicion, parts
 from wire.batches import BatchFailure
 from wire.errors import Code
@@ -39,7 +39,7 @@ class Trial:
         Raises:
             Refused: these were convicted lately.
         """
-        code = self.killers.recall(digest_of(inputs, parameters), now)
+        code = self.killers.recall(inputs, parameters, now)
         if code is not None:
             self.killers.refused[code] += 1
             raise Refused(code, f"{DETAILS[code]}: it is not tried again for a while")
@@ -48,7 +48,7 @@ class Trial:
         """What one is told, about to run, whose like was convicted after it had come."""
         if example.submitted > self.killers.latest:
             return None
-        code = self.killers.recall(digest_of(example.inputs, example.parameters), now)
+        code = self.killers.recall(example.inputs, example.parameters, now)
         return None if code is None else Failed(code.value, DETAILS[code])
 
     def failed(self, members: list[Example], failure: BatchFailure, now: float) -> Judgement:
@@ -71,8 +71,7 @@ class Trial:
     def _convicted(self, example: Example, told: Failed, now: float) -> Failed:
         # Where nobody waits any more, the inputs may have been overwritten (docs/adr/0007).
         if told.code in DETAILS and example.settle is not None:
-            digest = digest_of(example.inputs, example.parameters)
-            self.killers.remember(digest, Code(told.code), now)
+            self.killers.remember(example.inputs, example.parameters, Code(told.code), now)
         return told
 
 

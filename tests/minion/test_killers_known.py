@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -16,45 +18,63 @@ def tensor(*values: float, dtype: str = "float32") -> Tensor:
     return Tensor.from_array(np.array(values, dtype))
 
 
+def remember(killers: Killers, number: float, now: float, code: Code = CRASHED) -> None:
+    killers.remember({"x": tensor(number)}, {}, code, now)
+
+
+def recall(killers: Killers, number: float, now: float) -> Code | None:
+    return killers.recall({"x": tensor(number)}, {}, now)
+
+
 def test_what_was_convicted_is_known_for_ten_minutes() -> None:
     killers = Killers()
-    killers.remember(b"a", CRASHED, now=5.0)
+    remember(killers, 1, now=5.0)
 
-    assert killers.recall(b"a", now=5.0 + KNOWN_SECONDS - 1) is CRASHED
-    assert killers.recall(b"b", now=6.0) is None
-    assert killers.recall(b"a", now=5.0 + KNOWN_SECONDS) is None
+    assert recall(killers, 1, now=5.0 + KNOWN_SECONDS - 1) is CRASHED
+    assert recall(killers, 2, now=6.0) is None
+    assert recall(killers, 1, now=5.0 + KNOWN_SECONDS) is None
 
 
-def test_once_all_is_forgotten_nobody_computes_a_digest_any_more() -> None:
+def test_once_all_is_forgotten_nobody_asks_any_more() -> None:
     killers = Killers()
     assert not killers
-    killers.remember(b"a", CRASHED, now=0.0)
+    remember(killers, 1, now=0.0)
     assert killers
 
-    killers.recall(b"b", now=KNOWN_SECONDS)
+    recall(killers, 2, now=KNOWN_SECONDS)
 
     assert not killers
 
 
 def test_a_second_conviction_counts_from_then_on() -> None:
     killers = Killers()
-    killers.remember(b"a", CRASHED, now=0.0)
-    killers.remember(b"b", CRASHED, now=1.0)
-    killers.remember(b"a", Code.PREDICT_TIMEOUT, now=2.0)
+    remember(killers, 1, now=0.0)
+    remember(killers, 2, now=1.0)
+    remember(killers, 1, now=2.0, code=Code.PREDICT_TIMEOUT)
 
-    assert killers.recall(b"a", now=KNOWN_SECONDS + 1.5) is Code.PREDICT_TIMEOUT
-    assert killers.recall(b"b", now=KNOWN_SECONDS + 1.5) is None
+    assert recall(killers, 1, now=KNOWN_SECONDS + 1.5) is Code.PREDICT_TIMEOUT
+    assert recall(killers, 2, now=KNOWN_SECONDS + 1.5) is None
     assert killers.latest == 2.0
 
 
 def test_the_oldest_makes_room_for_the_newest() -> None:
     killers = Killers()
     for number in range(MAX_KNOWN + 1):
-        killers.remember(number.to_bytes(4, "little"), CRASHED, now=0.0)
+        remember(killers, number, now=0.0)
 
     assert len(killers) == MAX_KNOWN
-    assert killers.recall((0).to_bytes(4, "little"), now=0.0) is None
-    assert killers.recall((1).to_bytes(4, "little"), now=0.0) is CRASHED
+    assert recall(killers, 0, now=0.0) is None
+    assert recall(killers, 1, now=0.0) is CRASHED
+
+
+def test_of_an_input_whose_size_nobody_had_who_was_convicted_nothing_is_read() -> None:
+    killers = Killers()
+    remember(killers, 1, now=0.0)
+    unreadable = Tensor("float32", (2,), cast(bytes, range(8)))  # its length is all it has
+
+    assert killers.recall({"x": unreadable}, {}, now=1.0) is None
+    with pytest.raises(TypeError):
+        killers.recall({"x": Tensor("float32", (1,), cast(bytes, range(4)))}, {}, now=1.0)
 
 
 def test_the_order_of_inputs_and_parameters_makes_no_difference() -> None:
