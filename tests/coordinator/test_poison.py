@@ -56,12 +56,12 @@ async def test_what_cost_a_process_or_its_memory_is_refused_unexecuted(
 
 
 async def test_where_memory_ran_out_the_model_says_how_large_its_batches_are(stage: Stage) -> None:
-    coordinator, _ = await served(stage)
+    coordinator, _ = await served(stage, max_queue_delay_seconds=20.0)  # for a full batch
     before = (await coordinator.client.get("/models/touchy")).json()["admission"]
 
-    answers = await asyncio.gather(*(coordinator.infer("touchy", x) for x in range(16)))
+    answers = await asyncio.gather(*(coordinator.infer("touchy", x) for x in range(8)))
 
-    assert [answer.json()["output"]["x"] for answer in answers] == list(range(16))
+    assert [answer.json()["output"]["x"] for answer in answers] == list(range(8))
     status = coordinator.replica("touchy").link
     await eventually(lambda: status().status.batch_limit == 2, "the host has told")
     after = (await coordinator.client.get("/models/touchy")).json()["admission"]
