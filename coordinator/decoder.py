@@ -15,6 +15,7 @@ from coordinator.errors import (
     InvalidInput,
     InvalidOutput,
     ModelError,
+    OutOfMemory,
     PredictTimeout,
     WorkerCrashed,
 )
@@ -99,8 +100,8 @@ async def decode(ticket: Ticket, file: Buffer, transforms: Transforms, deadline:
     parameters = {"transforms": [transform._asdict() for transform in transforms]}
     try:
         prediction = await predict(ticket, inputs, parameters, deadline)
-    except PredictTimeout as error:
-        raise InvalidInput("decoding it takes longer than a photo may", code=TOO_COSTLY) from error
+    except (PredictTimeout, OutOfMemory) as error:
+        raise InvalidInput("decoding it takes more than a photo may", code=TOO_COSTLY) from error
     except (ModelError, WorkerCrashed) as error:
         raise InvalidInput("decoding it failed", code=DAMAGED) from error
     try:

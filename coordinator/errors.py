@@ -37,11 +37,12 @@ DemitasseError
 │   ├── DeadlineUnmeetable           deadline-unmeetable
 │   ├── NotServing                   not-serving
 │   └── Draining                     draining
-├── ModelFailure                     the model was asked and did not manage
+├── ModelFailure                     the model was asked, and it is this input that it fails on
 │   ├── ModelError                   model-error
 │   ├── InvalidOutput                invalid-output
 │   ├── WorkerCrashed                worker-crashed
-│   └── PredictTimeout               predict-timeout
+│   ├── PredictTimeout               predict-timeout
+│   └── OutOfMemory                  out-of-memory
 ├── DeadlineExceeded                 deadline-exceeded
 └── Internal                         internal-error
 
@@ -327,33 +328,42 @@ class Draining(Overloaded):
 
 
 class ModelFailure(DemitasseError):
-    """The model did not manage to answer."""
+    """The model did not manage to answer.
+
+    Others in the same batch were answered: whoever is told so was alone when it failed.
+    """
 
     code = "model-failure"
 
 
 class ModelError(ModelFailure):
-    """The model raised an exception."""
+    """The model raises an exception on this input."""
 
     code = "model-error"
 
 
 class InvalidOutput(ModelFailure):
-    """The model's answer is not made of JSON values."""
+    """The model's answer to this input is not what it declares, or is not made of JSON values."""
 
     code = "invalid-output"
 
 
 class WorkerCrashed(ModelFailure):
-    """The model's process ended while it was working on this example."""
+    """The model's process ends when it works on this input."""
 
     code = "worker-crashed"
 
 
 class PredictTimeout(ModelFailure):
-    """The model took longer than its predict timeout."""
+    """The model takes longer than its predict timeout on this input."""
 
     code = "predict-timeout"
+
+
+class OutOfMemory(ModelFailure):
+    """The model runs out of memory on this input, even alone."""
+
+    code = "out-of-memory"
 
 
 class DeadlineExceeded(DemitasseError):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Generator, Hashable
 from functools import partial
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from coordinator.errors import CallerError, DeadlineExceeded, DemitasseError
+from coordinator.errors import CallerError, DeadlineExceeded, DemitasseError, ModelFailure
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -168,7 +168,8 @@ async def settled(
 
 def is_misfortune(outcome: object) -> bool:
     """Whether it is an error that the input is not to blame for: it might go well the next time."""
-    return isinstance(outcome, DemitasseError) and not isinstance(outcome, CallerError)
+    to_blame = isinstance(outcome, CallerError | ModelFailure)
+    return isinstance(outcome, DemitasseError) and not to_blame
 
 
 def _landed(flight: Flight[T], task: asyncio.Task[T]) -> None:

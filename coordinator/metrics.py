@@ -22,7 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from coordinator.errors import Overloaded
+from coordinator.errors import ModelFailure, Overloaded
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -66,6 +66,8 @@ CACHE_STORE_FAILURES = Counter(
 #: Codes of requests that were turned away although nothing was wrong with them, beside the
 #: caller's own errors, which have statuses below 500.
 _REFUSALS = {Overloaded.code} | {each.code for each in Overloaded.__subclasses__()}
+#: Those of requests that a model did not manage, which have such statuses too.
+_FAILURES = {each.code for each in ModelFailure.__subclasses__()}
 
 
 class _Durations:
@@ -108,6 +110,8 @@ def ending_of(status: int, code: str) -> str:
         return "cancelled"
     if status < 400:
         return "answered"
+    if code in _FAILURES:
+        return "failed"
     return "refused" if status < 500 or code in _REFUSALS else "failed"
 
 

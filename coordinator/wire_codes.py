@@ -18,6 +18,7 @@ from coordinator.errors import (
     InvalidOutput,
     ModelError,
     NotServing,
+    OutOfMemory,
     PredictTimeout,
     QueueFull,
     WorkerCrashed,
@@ -34,6 +35,7 @@ _FROM_WIRE: dict[str, type[DemitasseError]] = {
     Code.INVALID_OUTPUT.value: InvalidOutput,
     Code.WORKER_CRASHED.value: WorkerCrashed,
     Code.PREDICT_TIMEOUT.value: PredictTimeout,
+    Code.OUT_OF_MEMORY.value: OutOfMemory,
     Code.DEADLINE_EXCEEDED.value: DeadlineExceeded,
     Code.CANCELLED.value: NotServing,  # nobody waits for it any more
 }

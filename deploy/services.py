@@ -46,6 +46,7 @@ def model_service(
         max_queue_delay_seconds=settings.max_queue_delay,
         settings_revision=settings.revision,
         workers=manifest.resources.workers,
+        spares=manifest.resources.spares,
         threads=manifest.resources.threads,
         device=manifest.resources.device,
         load_timeout_seconds=manifest.resources.load_timeout,
@@ -55,6 +56,7 @@ def model_service(
         max_requests=manifest.resources.max_requests,
         options=dict(manifest.options),
         torch=manifest.torch,
+        outputs=dict(manifest.outputs),
     )
 
 

@@ -121,6 +121,13 @@ class Model:
         """One answer for one example: for authors who prefer it to `predict`."""
         raise NotImplementedError("a model defines predict(batch) or apply(example)")
 
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Whether what `predict` raised says that memory ran out: smaller batches are tried then.
+
+        Where memory can be given back, such as that of a framework's cache, this is the place.
+        """
+        return isinstance(error, MemoryError)
+
     def warmup(self, batch: Batch) -> None:
         """Called once after `load` with a batch of zeros of the declared shapes.
 

@@ -45,6 +45,8 @@ class ImageInput:
 @dataclass(frozen=True, slots=True)
 class Resources:
     workers: int
+    spares: int
+    """Workers beside those, loaded, for the place of one that ends."""
     threads: int
     """Per worker."""
     device: str

@@ -46,6 +46,7 @@ _TOP_KEYS = (
 _NUMBER = r"(0|[1-9]\d{0,8})"
 _VERSION = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}"
 _WORKERS_RANGE = (1, 64)
+_SPARES_RANGE = (0, 8)
 _THREADS_RANGE = (1, 256)
 _LOAD_TIMEOUT_RANGE = (1.0, 3600.0)
 _PREDICT_TIMEOUT_RANGE = (0.001, 3600.0)
@@ -191,12 +192,13 @@ def _read_resources(top: Table) -> Resources:
     table = top.table(
         "resources",
         (
-            *("workers", "threads", "device", "load_timeout", "predict_timeout"),
+            *("workers", "spares", "threads", "device", "load_timeout", "predict_timeout"),
             *("memory", "temporary", "max_requests"),
         ),
     )
     return Resources(
         workers=table.integer("workers", _WORKERS_RANGE, 1),
+        spares=table.integer("spares", _SPARES_RANGE, 0),
         threads=table.integer("threads", _THREADS_RANGE, 1),
         device=table.text(
             "device", "cpu", pattern=r"cpu|cuda(:\d{1,3})?", expected="cpu, cuda or cuda:N"

@@ -37,10 +37,14 @@ class Load(NamedTuple):
     inputs: Mapping[str, Tuple[str, Tuple[int, ...]]]
     arena_bytes: int
     torch: TorchOptions = TorchOptions()
+    outputs: Mapping[str, Mapping[str, Any]] = {}
+    """What is declared of an answer: JSON Schema per field."""
 
     def encode(self) -> List[Buffer]:
         head = self._asdict()
         del head["torch"]
+        if not self.outputs:
+            del head["outputs"]
         if self.torch != TorchOptions():
             head["torch"] = {name: value for name, value in vars(self.torch).items() if value}
         return encode_frame(Kind.LOAD, 0, pack(head))
@@ -58,6 +62,7 @@ class Load(NamedTuple):
             {str(name): pair(item) for name, item in mapped(head, "inputs").items()},
             count(head, "arena_bytes"),
             _torch_options(mapped(head, "torch") if "torch" in head else {}),
+            _schemas(mapped(head, "outputs")) if "outputs" in head else {},
         )
 
 
@@ -205,6 +210,10 @@ def _answer_entry(item: Any) -> Union[PackedAnswer, Invalid]:
         if isinstance(code, str) and isinstance(detail, str) and isinstance(invalid_input, bool):
             return Invalid(code, detail, invalid_input)
     raise WireError("an answer is neither [packed, tensors] nor [code, detail, invalid_input]")
+
+
+def _schemas(item: Mapping[Any, Any]) -> Mapping[str, Mapping[str, Any]]:
+    return {str(name): mapped(item, name) for name in item}
 
 
 def _torch_options(item: Mapping[Any, Any]) -> TorchOptions:

@@ -25,6 +25,7 @@ class Code(str, enum.Enum):
     INVALID_OUTPUT = "invalid-output"
     WORKER_CRASHED = "worker-crashed"
     PREDICT_TIMEOUT = "predict-timeout"
+    OUT_OF_MEMORY = "out-of-memory"
     DEADLINE_EXCEEDED = "deadline-exceeded"
     DEADLINE_UNMEETABLE = "deadline-unmeetable"
     CANCELLED = "cancelled"

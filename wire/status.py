@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, List, Mapping, NamedTuple, Optional
 
 from wire.frames import Frame, encode_frame
-from wire.heads import Kind, count, flag, mapped, pack, seconds, unpack
+from wire.heads import Kind, count, flag, mapped, pack, positive, seconds, unpack
 from wire.tensor import Buffer
 
 
@@ -63,12 +63,16 @@ class Status(NamedTuple):
     """How many are connected, and share the places that become free."""
     promise: Optional[Promise] = None
     """What `queue_limit` follows from, where a promise governs."""
+    batch_limit: Optional[int] = None
+    """The largest batch, where memory ran out with a larger one that is tuned."""
 
     def encode(self) -> List[Buffer]:
         head = self._asdict()
-        del head["promise"]
+        del head["promise"], head["batch_limit"]
         if self.promise is not None:
             head["promise"] = self.promise._asdict()
+        if self.batch_limit is not None:
+            head["batch_limit"] = self.batch_limit
         return encode_frame(Kind.STATUS, 0, pack(head))
 
     @classmethod
@@ -84,6 +88,7 @@ class Status(NamedTuple):
             count(head, "workers"),
             count(head, "coordinators"),
             _promise(mapped(head, "promise")) if "promise" in head else None,
+            positive(head, "batch_limit") if "batch_limit" in head else None,
         )
 
 

@@ -230,6 +230,7 @@ def admission(replica: Replica) -> dict[str, Any] | None:
         "replica": replica.place.id,
         "occupied": replica.occupied,
         "limit": status.queue_limit,
+        "batch_limit": status.batch_limit,
         "workers": status.workers,
         "seconds_alone": status.seconds_alone,
         "seconds_per_example": status.seconds_per_example,

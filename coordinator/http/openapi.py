@@ -160,6 +160,10 @@ ADMISSION = {
     "replica": TEXT,
     "occupied": INTEGER,
     "limit": INTEGER,
+    "batch_limit": {
+        "type": ["integer", "null"],
+        "description": "The largest batch, where memory ran out with a larger one that is tuned.",
+    },
     "workers": INTEGER,
     "seconds_alone": SECONDS,
     "seconds_per_example": SECONDS,
@@ -290,7 +294,7 @@ NAME = _path("name", "A model's name.")
 VERSION = _path("version", "A version, the beginning of one, or an alias.")
 
 #: What a route that takes a body can answer beside its own; docs/errors.md has the codes.
-BODY_PROBLEMS = (400, 404, 408, 413, 415, 417, 422, 429, 500, 502, 503, 504)
+BODY_PROBLEMS = (400, 404, 408, 413, 415, 417, 422, 429, 500, 503, 504)
 
 
 def _operation(

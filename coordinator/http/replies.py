@@ -41,8 +41,7 @@ STATUS: dict[type[DemitasseError], int] = {
     errors.QueueFull: 429,
     errors.DeadlineUnmeetable: 504,
     errors.Overloaded: 503,
-    errors.ModelFailure: 502,
-    errors.PredictTimeout: 504,
+    errors.ModelFailure: 422,
     errors.DeadlineExceeded: 504,
     errors.Internal: 500,
 }

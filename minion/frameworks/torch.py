@@ -17,6 +17,7 @@ import numpy as np
 from minion.frameworks.arrays import only_input, per_example
 from minion.frameworks.imports import cuda_index, framework
 from minion.frameworks.torch_cuda import Gpu
+from minion.frameworks.torch_memory import says_out_of_memory
 from minion.frameworks.torch_precision import InPrecision
 from minion.frameworks.warmups import compiled_sizes, recorded_sizes
 from minion.model import Answer, Batch, InvalidInput, LoadContext, Model
@@ -39,6 +40,9 @@ class Processor:
     def array(self, tensor: Any) -> np.ndarray:
         array: np.ndarray = tensor.numpy()
         return array
+
+    def give_back(self) -> None:
+        pass
 
 
 class TorchModel(Model):
@@ -103,6 +107,12 @@ class TorchModel(Model):
     def predict(self, batch: Batch) -> Sequence[Union[Answer, InvalidInput]]:
         with torch.inference_mode(), self._place.computing():
             return self.postprocess(self.network(self.preprocess(batch)), batch)
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        if not (super().is_out_of_memory(error) or says_out_of_memory(error)):
+            return False
+        self._place.give_back()
+        return True
 
     def warmup(self, batch: Batch) -> None:
         """Of a compiled network, every batch size that would make the first request wait."""

@@ -61,6 +61,10 @@ class Gpu:
         array: np.ndarray = fetched.numpy()
         return array
 
+    def give_back(self) -> None:
+        """What torch keeps for later tensors goes back to the GPU, as far as nobody has it."""
+        torch.cuda.empty_cache()
+
 
 def page_locked(shape: tuple[int, ...], *, like: np.ndarray) -> Any:
     """Memory that the GPU reads by itself, for an array of that dtype.

@@ -40,6 +40,7 @@ class Queued(Protocol):
 
 
 E = TypeVar("E", bound=Queued)
+T = TypeVar("T")
 
 
 class BatchPolicy(NamedTuple):
@@ -64,7 +65,7 @@ class Wait(NamedTuple):
     until: float
 
 
-def halve(members: list[E]) -> list[list[E]]:
+def halve(members: list[T]) -> list[list[T]]:
     """A batch that failed, in two: whoever spoils it stands alone after log2(n) rounds."""
     middle = (len(members) + 1) // 2
     return [half for half in (members[:middle], members[middle:]) if half]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from minion.host.inputs import Group
+from minion.host.poison import Suspicion
 from wire.answers import Answer
 from wire.errors import Code
 from wire.flows import Flow
@@ -68,6 +69,11 @@ class Example(msgspec.Struct, eq=False):
     group: Group
     flow: Flow
     submitted: float
-    crashes: int = 0
-    suspected: bool = False
-    """A process has ended while it ran this, in whatever company."""
+    suspicion: Suspicion | None = None
+    headroom: int | None = None
+    """The largest batch before memory ran out with this one in it."""
+
+    @property
+    def suspected(self) -> bool:
+        """Whether a process has ended while it ran this, in whatever company."""
+        return self.suspicion is not None

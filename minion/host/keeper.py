@@ -4,7 +4,8 @@ A `Keeper` has so many places and puts a new worker into a place whose worker
 ended, with growing delays. Where that is of no use (`restarts.Budget`), the lane
 has failed: one place tries now and then, and the others begin again when a worker
 has loaded there. A worker that is worn, by what it has answered or what it holds,
-goes on until its successor has loaded.
+goes on until its successor has loaded. Spares have loaded in advance, and get no batch
+until a place's worker has ended: then one of them takes the place at once.
 """
 
 from __future__ import annotations
@@ -27,11 +28,16 @@ log = logging.getLogger("demitasse.host.keeper")
 
 #: How often somebody looks what workers hold.
 WATCH_SECONDS = 1.0
+#: Who of those without a place takes one: who works already, since it is to replace somebody;
+#: who could; who will.
+_PRECEDENCE = [State.BUSY, State.IDLE, State.SPARE, State.STARTING, State.ENDED]
 
 
 class _Life(NamedTuple):
     worker: Worker
     task: asyncio.Task[None]
+    taken: asyncio.Event
+    """It has a place."""
 
 
 class Keeper:
@@ -88,6 +94,7 @@ class Keeper:
     def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._keep(place)) for place in range(self._spec.workers)]
+        self._tasks += [loop.create_task(self._keep_spare()) for _ in range(self._spec.spares)]
         self._tasks += [loop.create_task(self._replace()), loop.create_task(self._watch())]
 
     async def stop(self) -> None:
@@ -121,10 +128,16 @@ class Keeper:
         worker = Worker(
             self._spec, self.children, self._on_room, self._on_loaded, self._worn.put_nowait
         )
-        return _Life(worker, asyncio.get_running_loop().create_task(self._live(worker)))
+        task = asyncio.get_running_loop().create_task(self._live(worker))
+        return _Life(worker, task, asyncio.Event())
 
     def _successor(self) -> _Life | None:
-        return self._successors.pop(0) if self._successors else None
+        if not self._successors:
+            return None
+        life = min(self._successors, key=lambda each: _PRECEDENCE.index(each.worker.state))
+        self._successors.remove(life)
+        life.taken.set()
+        return life
 
     def _know(self) -> None:
         self.workers = [life.worker for life in (*self._places.values(), *self._successors)]
@@ -175,7 +188,26 @@ class Keeper:
         self._trying = None
         self._loaded.set()
 
-    # Successors.
+    # Spares and successors.
+
+    async def _keep_spare(self) -> None:
+        """One worker more than there are places; when a place has taken it, another one."""
+        delay = RestartDelay()
+        while True:
+            life = self._begin()
+            self._successors.append(life)
+            self._know()
+            taken = asyncio.ensure_future(life.taken.wait())
+            try:
+                await asyncio.wait([taken, life.task], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                taken.cancel()
+            if life in self._successors:  # it has ended
+                self._successors.remove(life)
+                self._know()
+                await asyncio.sleep(delay.after(proved=life.worker.proved))
+            if self.failed:
+                await self._loaded.wait()
 
     async def _replace(self) -> None:
         """One worker after another: two of each would need twice the memory."""
@@ -222,5 +254,7 @@ class Keeper:
             return
         if held > memory:
             worker.end(f"holds {held} bytes, and may hold {memory}")
-        elif held > soft_limit(memory, loaded_bytes=worker.loaded_bytes):
+        elif worker.state is not State.SPARE and held > soft_limit(
+            memory, loaded_bytes=worker.loaded_bytes
+        ):
             worker.wear()

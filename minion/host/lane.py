@@ -16,16 +16,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minion.host.admission import Admission, TooLate
-from minion.host.batch import Batch, Wait, halve
+from minion.host.batch import Batch, Wait
 from minion.host.bouncer import Ending, QueueFull
 from minion.host.dispatch import SHORTEST_WAIT_SECONDS, Dispatcher, Ran
 from minion.host.examples import Answered, Example, Failed, Outcome, Refused
 from minion.host.inputs import Inputs, NotTheModels
 from minion.host.keeper import Keeper
 from minion.host.lane_batch import LaneBatch, outcomes_of
+from minion.host.poison import Loss
 from minion.host.promise import Basis
 from minion.host.savings import Savings
 from minion.host.spec import ServiceSpec
+from minion.host.trial import Judgement, Trial
 from minion.host.workers import Worker
 from wire.batches import BatchFailure, BatchResult
 from wire.errors import Code, WireError
@@ -33,9 +35,6 @@ from wire.flows import ANYBODY, Flow
 from wire.reasons import Reason
 from wire.tensor import Tensor
 from wire.tuning import Tuning
-
-#: How often a worker may die of one example alone: once by bad luck, and once more.
-MAX_CRASHES = 2
 
 
 class Lane:
@@ -52,6 +51,7 @@ class Lane:
         self.keeper = Keeper(spec, self._on_room, self._on_end)
         self._timer: asyncio.TimerHandle | None = None
         self.savings = Savings()
+        self.trial = Trial()
         self.departures: Counter[Reason] = Counter()
         """Batches that left the queue, by why they did when they did."""
         self._watch: asyncio.TimerHandle | None = None
@@ -120,11 +120,25 @@ class Lane:
         """Applies new numbers at once; older ones than those in force are ignored."""
         if tuning.revision >= self.tuning.revision:
             self.tuning = tuning
-            self._admission.tune(tuning)
-            self._dispatcher.tune(tuning)
-            self._changed()
-            self._soon()
+            self._apply()
         return self.tuning
+
+    @property
+    def largest_batch(self) -> int:
+        """The one that is tuned, or less where memory ran out."""
+        return min(self.tuning.max_batch_size, self.trial.headroom.limit)
+
+    @property
+    def lacks_memory(self) -> bool:
+        """Whether batches are smaller than they are tuned to be, since memory ran out."""
+        return self.largest_batch < self.tuning.max_batch_size
+
+    def _apply(self) -> None:
+        tuning = self.tuning._replace(max_batch_size=self.largest_batch)
+        self._admission.tune(tuning)
+        self._dispatcher.tune(tuning)
+        self._changed()
+        self._soon()
 
     def submit(
         self,
@@ -145,8 +159,8 @@ class Lane:
             flow: whose turn it counts against.
 
         Raises:
-            Refused: not ready, draining, full, too late to be answered in time, or the
-                inputs are not the model's.
+            Refused: not ready, draining, full, too late to be answered in time, the inputs
+                are not the model's, or known to end its processes.
         """
         if self.draining:
             raise Refused(Code.DRAINING, "the minion is shutting down", 1.0)
@@ -155,6 +169,8 @@ class Lane:
         now = self._clock()
         try:
             group = self._inputs.group(inputs)
+            if self.trial.killers:
+                self.trial.refuse_if_known(inputs, parameters, now)
             self._admission.admit(flow, timeout_seconds, now, idle=self.keeper.idle)
         except NotTheModels as error:
             raise Refused(Code.INVALID_INPUT, str(error)) from error
@@ -260,9 +276,20 @@ class Lane:
 
     def _dispatch(self, worker: Worker, batch: Batch[Example]) -> None:
         self._tell_late(batch.late)
-        if batch.members:
+        members = self._without_known(batch.members) if self.trial.killers else batch.members
+        if members:
             self.departures[batch.reason] += 1
-            worker.run(LaneBatch(self, batch.members, batch.reason))
+            worker.run(LaneBatch(self, members, batch.reason))
+
+    def _without_known(self, members: list[Example]) -> list[Example]:
+        now, innocent = self._clock(), []
+        for example in members:
+            told = self.trial.known(example, now)
+            if told is None:
+                innocent.append(example)
+            else:
+                self._settle(example, told)
+        return innocent
 
     def _settle(self, example: Example, outcome: Outcome) -> None:
         settle, example.settle = example.settle, None
@@ -323,28 +350,20 @@ class Lane:
 
     def batch_failed(self, batch: LaneBatch, failure: BatchFailure) -> None:
         self._dispatcher.ended(batch)
-        if len(batch.members) == 1:
-            self._settle(batch.members[0], Failed(failure.code, failure.detail))
-        else:
-            self._put_back(halve(batch.members))
+        self._judged(batch, self.trial.failed(batch.members, failure, self._clock()))
+        if failure.code == Code.OUT_OF_MEMORY:
+            self._apply()
 
-    def batch_lost(self, batch: LaneBatch, *, timed_out: bool) -> None:
-        """The worker died while it ran this. Of whom, halving tells: nobody else fails."""
+    def batch_lost(self, batch: LaneBatch, loss: Loss) -> None:
+        """The worker ended while it ran this. Of whom, smaller batches tell: nobody else fails."""
         self._dispatcher.ended(batch)
-        for example in batch.members:
-            example.suspected = True
-        if len(batch.members) > 1:
-            self._put_back(halve(batch.members))
-            return
-        [example] = batch.members
-        example.crashes += 1
-        if timed_out:
-            self._settle(example, Failed(Code.PREDICT_TIMEOUT.value, "the model took too long"))
-        elif example.crashes == MAX_CRASHES:
-            detail = "the worker ended while it ran this"
-            self._settle(example, Failed(Code.WORKER_CRASHED.value, detail))
+        self._judged(batch, self.trial.lost(batch.members, loss, self._clock()))
+
+    def _judged(self, batch: LaneBatch, judgement: Judgement) -> None:
+        if isinstance(judgement, Failed):
+            self._settle(batch.members[0], judgement)
         else:
-            self._put_back([batch.members])
+            self._put_back(judgement)
 
     def batch_returned(self, batch: LaneBatch) -> None:
         """The worker died before it began this: nobody here had a part in it."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from minion.host.examples import Answered, Example, Failed, Outcome
+from minion.host.poison import Loss
 from minion.host.workers import Worker
 from wire.answers import Answer
 from wire.batches import BatchFailure, BatchResult, Invalid
@@ -27,7 +28,7 @@ class Origin(Protocol):
 
     def batch_failed(self, batch: LaneBatch, failure: BatchFailure) -> None: ...
 
-    def batch_lost(self, batch: LaneBatch, *, timed_out: bool) -> None: ...
+    def batch_lost(self, batch: LaneBatch, loss: Loss) -> None: ...
 
     def batch_returned(self, batch: LaneBatch) -> None: ...
 
@@ -65,8 +66,8 @@ class LaneBatch:
     def failed(self, failure: BatchFailure) -> None:
         self._lane.batch_failed(self, failure)
 
-    def lost(self, *, timed_out: bool) -> None:
-        self._lane.batch_lost(self, timed_out=timed_out)
+    def lost(self, loss: Loss) -> None:
+        self._lane.batch_lost(self, loss)
 
     def returned(self) -> None:
         self._lane.batch_returned(self)

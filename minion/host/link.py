@@ -118,6 +118,7 @@ class HostLink(asyncio.Protocol):
             workers=lane.workers,
             coordinators=len(self._links),
             promise=_promise(lane),
+            batch_limit=lane.largest_batch if lane.lacks_memory else None,
         )
         before = self._pushed
         if before is not None and not _worth_a_message(before, status):

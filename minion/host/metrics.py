@@ -23,6 +23,7 @@ from prometheus_client.utils import floatToGoString
 
 from minion.host.bouncer import Ending
 from minion.host.lane import Lane
+from minion.host.poison import DETAILS
 from wire.errors import Code
 from wire.reasons import Reason
 
@@ -67,6 +68,7 @@ class LaneCollector(Collector):
         yield _gauge("demitasse_minion_ready", "1 if the model takes traffic", float(lane.ready))
         yield _gauge("demitasse_minion_workers_ready", "workers loaded", lane.keeper.ready())
         yield _gauge("demitasse_minion_queue_limit", "examples, queued and running", bouncer.limit)
+        yield _gauge("demitasse_minion_batch_limit", "examples", lane.largest_batch)
         basis = lane.basis
         yield _gauge(
             "demitasse_minion_promise_seconds",
@@ -89,6 +91,8 @@ class LaneCollector(Collector):
         )
         refused.add_metric([Code.QUEUE_FULL.value], bouncer.refused)
         refused.add_metric([Code.DEADLINE_UNMEETABLE.value], bouncer.too_late)
+        for code in DETAILS:
+            refused.add_metric([code.value], lane.trial.killers.refused[code])
         yield refused
         yield _counter(
             "demitasse_minion_worker_ends", "worker processes that ended", lane.keeper.restarts

@@ -13,12 +13,12 @@ import logging
 import os
 import signal
 import socket
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from minion.host.children import Children
 from minion.host.environment import worker_environment
 from minion.host.limits import limit
-from minion.host.restarts import describe_ending
 from minion.host.spec import ServiceSpec
 from wire.errors import WireError
 from wire.forks import MAX_PACKET_BYTES, Ended, Fork, Forked, NotForked, decode, encode
@@ -37,8 +37,9 @@ class Process(Protocol):
     @property
     def pid(self) -> int: ...
 
-    async def wait(self) -> str:
-        """How it ended, in words, once it has; can be asked any number of times."""
+    async def wait(self) -> int | None:
+        """Its exit status once it has ended, as `subprocess` gives it; None: its template
+        cannot tell. Can be asked any number of times."""
 
 
 class Wanted(NamedTuple):
@@ -70,6 +71,15 @@ async def start_worker(spec: ServiceSpec, wanted: Wanted, children: Children) ->
     return await _spawn(spec, wanted, children)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether somebody has stopped the process (SIGSTOP): it is not busy, and hears nothing."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")
+
+
 class _Spawned:
     """One that this process has started itself."""
 
@@ -78,10 +88,10 @@ class _Spawned:
         self._children = children
         self.pid = process.pid
 
-    async def wait(self) -> str:
-        ending = describe_ending(await self._process.wait())
+    async def wait(self) -> int:
+        status = await self._process.wait()
         self._children.ended(self.pid)
-        return ending
+        return status
 
 
 async def _spawn(spec: ServiceSpec, wanted: Wanted, children: Children) -> Process:
@@ -143,20 +153,20 @@ class _Forked:
         self.pid = pid
         self._ending = asyncio.create_task(self._watch(watched, template, held))
 
-    async def wait(self) -> str:
+    async def wait(self) -> int | None:
         return await asyncio.shield(self._ending)
 
     async def _watch(
         self, watched: int, template: socket.socket, held: contextlib.ExitStack
-    ) -> str:
+    ) -> int | None:
         with held:
             await _readable(watched)
             with contextlib.suppress(OSError, WireError):
                 async with asyncio.timeout(_ENDING_SECONDS):
                     told = await _packet(template)
                     if isinstance(told, Ended):
-                        return describe_ending(told.status)
-        return "ended, and its template cannot tell how"
+                        return told.status
+        return None
 
 
 async def _fork(spec: ServiceSpec, path: str, wanted: Wanted) -> Process:

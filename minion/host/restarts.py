@@ -65,6 +65,8 @@ class Budget:
         self.spent = self.spent or (full and now - self._endings[0] <= BUDGET_SECONDS)
 
 
-def describe_ending(status: int) -> str:
-    """A process's exit status, as `subprocess` gives it, in words."""
+def describe_ending(status: int | None) -> str:
+    """A process's exit status, as `subprocess` gives it, in words; None: nobody can tell."""
+    if status is None:
+        return "ended, and its template cannot tell how"
     return f"killed by signal {-status}" if status < 0 else f"ended with status {status}"

@@ -47,7 +47,7 @@ LANE = web.AppKey("lane", Lane)
 METRICS = web.AppKey("metrics", CollectorRegistry)
 LINKS = web.AppKey("links", Links)
 
-#: Everything else that keeps an example from its answer is the minion's own doing.
+#: Everything else that keeps an example from its answer is in its own inputs.
 _STATUS = {
     Code.QUEUE_FULL.value: 429,
     Code.NOT_READY.value: 503,
@@ -200,8 +200,7 @@ async def infer(request: web.Request) -> web.Response:
             refused.numbers,
         )
     if isinstance(outcome, Failed):
-        fallback = 422 if outcome.invalid_input else 500
-        return _problem(_STATUS.get(outcome.code, fallback), outcome.code, outcome.detail)
+        return _problem(_STATUS.get(outcome.code, 422), outcome.code, outcome.detail)
     return _json(
         {
             "output": _listed(unpack_answer(outcome.answer)),

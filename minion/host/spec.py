@@ -45,6 +45,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_queue_delay_seconds: Seconds
     settings_revision: int = 0
     workers: Positive = 1
+    spares: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """So many more are loaded, and take the place of one that has ended."""
     threads: Positive = 1
     device: str = "cpu"
     load_timeout_seconds: Seconds = 120.0
@@ -65,6 +67,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """None: without a limit."""
     options: dict[str, Any] = {}
     torch: TorchOptions = TorchOptions()
+    outputs: dict[str, dict[str, Any]] = {}
+    """JSON Schema per field of an answer."""
 
     def __post_init__(self) -> None:
         if (self.queue_limit is None) == (self.promise_seconds is None):

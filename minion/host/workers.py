@@ -24,8 +24,9 @@ from minion.host.arena import Arena
 from minion.host.children import Children
 from minion.host.limits import held_bytes
 from minion.host.output import Output
-from minion.host.processes import Process, Wanted, start_worker
-from minion.host.restarts import is_stable
+from minion.host.poison import Loss, loss_of
+from minion.host.processes import Process, Wanted, is_stopped, start_worker
+from minion.host.restarts import describe_ending, is_stable
 from minion.host.spec import ServiceSpec
 from minion.host.temporary import make_folder, remove_folder
 from wire.batches import BatchFailure, BatchResult, Load, Loaded, Run, TensorRef, decode
@@ -34,6 +35,9 @@ from wire.frames import FrameReader
 from wire.tensor import Tensor, byte_size
 
 log = logging.getLogger("demitasse.worker")
+
+#: For so long a batch waits for the exit status of its process, once that has hung up.
+STATUS_SECONDS = 5.0
 
 
 class State(enum.Enum):
@@ -69,7 +73,7 @@ class RunningBatch(Protocol):
 
     def failed(self, failure: BatchFailure) -> None: ...
 
-    def lost(self, *, timed_out: bool) -> None:
+    def lost(self, loss: Loss) -> None:
         """The process ended while it ran this."""
 
     def returned(self) -> None:
@@ -127,7 +131,6 @@ class Worker(asyncio.Protocol):
         self._sent = 0
         self._timer: asyncio.TimerHandle | None = None
         self._overdue_at = math.inf
-        self._timed_out = False
 
     @property
     def pid(self) -> int | None:
@@ -162,12 +165,15 @@ class Worker(asyncio.Protocol):
             await asyncio.to_thread(remove_folder, self.temporary)
 
     async def _live(self) -> None:
+        loss = Loss.INTERRUPTED
         try:
             process = await self._start()
-            ending = await process.wait()
-            self.failure = self.failure or ending
+            status = await process.wait()
+            self.failure = self.failure or describe_ending(status)
+            loss = loss_of(status)
         finally:
-            self._end()
+            self._end(loss)
+            self._lose(loss)
             if self._process is not None:
                 await self._process.wait()
 
@@ -205,6 +211,7 @@ class Worker(asyncio.Protocol):
             inputs={name: (each.dtype, each.shape) for name, each in spec.inputs.items()},
             arena_bytes=self._arena.size_bytes,
             torch=spec.torch,
+            outputs=spec.outputs,
         )
 
     @property
@@ -228,12 +235,12 @@ class Worker(asyncio.Protocol):
         """It takes no more batches, and ends when it has run those that it has."""
         self.retired = True
         if self.state is State.IDLE:
-            self._end()
+            self._end(Loss.INTERRUPTED)
 
     def end(self, reason: str) -> None:
         """Ends the process, now, with what it runs; the reason is what its ending is told as."""
         self.failure = reason
-        self._end()
+        self._end(Loss.INTERRUPTED)
 
     def run(self, batch: RunningBatch) -> None:
         """Hands the batch to the process. The worker must be idle, or take a next one."""
@@ -297,11 +304,15 @@ class Worker(asyncio.Protocol):
                 self._received(decode(frame))
         except WireError as error:
             self.failure = f"broke the protocol: {error}"
-            self._end()
+            self._end(Loss.CRASHED)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # End-of-file comes before the exit status: the batch need not wait for that.
-        self._end()
+        # Comes before the exit status, which tells whether the batch may be to blame. A driver
+        # can hold that up for long: then nobody is blamed.
+        self._end(None)
+        if self._running is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(STATUS_SECONDS, self._lose, Loss.INTERRUPTED)
 
     def _received(self, message: object) -> None:
         self._overdue_at = math.inf
@@ -331,7 +342,7 @@ class Worker(asyncio.Protocol):
         try:
             batch.done(result, self)
         except WireError:
-            batch.lost(timed_out=False)
+            self._running = batch  # which is lost with the process
             raise
         self.answered += 1
 
@@ -354,12 +365,17 @@ class Worker(asyncio.Protocol):
 
     def _become_idle(self) -> None:
         if self.retired:
-            self._end()
+            self._end(Loss.INTERRUPTED)
             return
         self.state = State.IDLE
         self._on_room()
 
-    def _end(self) -> None:
+    def _end(self, loss: Loss | None) -> None:
+        """It takes nothing more, and nothing of it goes on.
+
+        Args:
+            loss: of the batch that it runs; None: to be told later, by `_lose`.
+        """
         if self.state is State.ENDED:
             return
         self._stop_timer()
@@ -368,14 +384,18 @@ class Worker(asyncio.Protocol):
         self.settled.set()
         if self._transport is not None:
             self._transport.close()
-        running, waiting = self._running, self._next
-        self._running = self._next = None
         # In this order: the innocent do not stand behind the suspects.
+        waiting, self._next = self._next, None
         if waiting is not None:
             waiting.returned()
+        if loss is not None:
+            self._lose(loss)
+
+    def _lose(self, loss: Loss) -> None:
+        running, self._running = self._running, None
         if running is not None:
             self.met_suspects = running.suspected
-            running.lost(timed_out=self._timed_out)
+            running.lost(loss)
 
     def _limit(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -393,11 +413,11 @@ class Worker(asyncio.Protocol):
             self._timer = loop.call_at(self._overdue_at, self._look_at_the_time)
 
     def _overrun(self) -> None:
-        self._timed_out = True
         self.failure = f"took too long while {self.state.value}"
+        stopped = self._process is not None and is_stopped(self._process.pid)
         # Now, not at end-of-file: an answer that comes in between would make it idle again,
         # and the next batch would die with it.
-        self._end()
+        self._end(Loss.INTERRUPTED if stopped else Loss.OVERRAN)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

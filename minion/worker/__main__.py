@@ -87,7 +87,7 @@ def _load(load: Load, arena: int, connection: socket.socket) -> Union[Session, N
     incoming, outgoing = halves(memoryview(mmap.mmap(arena, load.arena_bytes)))
     warm = time.perf_counter()
     _send(connection, Loaded(os.getpid(), loaded - started, warm - loaded))
-    return Session(model, incoming=Area(incoming), outgoing=slots(outgoing))
+    return Session(model, incoming=Area(incoming), outgoing=slots(outgoing), outputs=load.outputs)
 
 
 def _in_a_line(error: BaseException) -> str:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import time
 import traceback
-from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Union
+from types import MappingProxyType
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
 from minion.model import Answer, Batch, InvalidInput, Model
+from minion.worker.outputs import check_of
 from wire.answers import pack_answer
 from wire.area import Area
 from wire.batches import BatchFailure, BatchResult, Invalid, PackedAnswer, Run, TensorRef
@@ -31,6 +33,10 @@ _MAX_PLACE_BYTES = 72
 _MAX_WORDS_CHARACTERS = 1000
 
 Inputs = Mapping[str, Tuple[str, Tuple[int, ...]]]
+
+
+class Miscounted(ValueError):
+    """The model returned more answers than there are examples, or fewer: nobody knows whose."""
 
 
 def zeros(inputs: Inputs) -> Batch:
@@ -51,9 +57,15 @@ class Session:
         *,
         incoming: Area,
         outgoing: Sequence[Area],
+        outputs: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """
+        Args:
+            outputs: what the manifest declares of answers: JSON Schema per field.
+        """
         self._model = model
+        self._check = check_of(outputs)
         self._incoming = incoming
         self._outgoing = outgoing
         self._clock = clock
@@ -66,13 +78,22 @@ class Session:
         started = self._clock()
         try:
             answers = self._predict(self._batch(run))
-        except (Exception, SystemExit):
-            # The log is the author's; outside, an exception is a code and one line.
-            traceback.print_exc()
-            return BatchFailure(run.id, Code.MODEL_ERROR.value, "the model raised an exception")
+        except (Exception, SystemExit) as error:
+            return self._failure(run.id, error)
         seconds = self._clock() - started
         entries, body = self._pack(answers, self._outgoing[run.id % len(self._outgoing)])
         return BatchResult(run.id, entries, seconds, body)
+
+    def _failure(self, id: int, error: BaseException) -> BatchFailure:
+        # The log is the author's; outside, an exception is a code and one line.
+        traceback.print_exc()
+        # Or it would hold the arrays of the batch while the next, smaller one runs.
+        traceback.clear_frames(error.__traceback__)
+        if isinstance(error, Exception) and self._model.is_out_of_memory(error):
+            return BatchFailure(id, Code.OUT_OF_MEMORY.value, "the model ran out of memory")
+        if isinstance(error, Miscounted):
+            return BatchFailure(id, Code.INVALID_OUTPUT.value, str(error))
+        return BatchFailure(id, Code.MODEL_ERROR.value, "the model raised an exception")
 
     def _batch(self, run: Run) -> Batch:
         arrays = {name: self._incoming.view(ref) for name, ref in run.inputs.items()}
@@ -95,7 +116,7 @@ class Session:
         else:
             answers = []
         if len(answers) != len(remaining):
-            raise ValueError(f"{len(answers)} answers for a batch of {len(remaining)}")
+            raise Miscounted(f"{len(answers)} answers for a batch of {len(remaining)}")
         return self._merge(batch.size, invalid, dict(zip(remaining, answers)))
 
     @staticmethod
@@ -124,6 +145,7 @@ class Session:
         try:
             if isinstance(answer, InvalidInput):
                 return Invalid(_words(answer.code), _words(answer.reason), True)
+            self._check(answer)
             packed, arrays = pack_answer(answer)
             return made(PackedAnswer, (packed, _place_all(arrays, area, body) if arrays else ()))
         except WireError as error:

@@ -107,7 +107,7 @@ async def test_a_model_that_fails_has_an_error_beside_the_others_answers(stage: 
     assert image["models"]["good"]["output"] == {"colour": [*RED]}
     assert image["models"]["bad"]["version"] == "1.0.0"
     assert image["models"]["bad"]["error"]["code"] == "model-error"
-    assert image["models"]["bad"]["error"]["status"] == 502
+    assert image["models"]["bad"]["error"]["status"] == 422
     assert "request_id" not in image["models"]["bad"]["error"]
 
 
@@ -129,7 +129,7 @@ async def test_a_required_model_that_fails_fails_the_request_and_is_named(stage:
 
     answer = await coordinator.analyze(photo(*RED), params={"require": "bad"})
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "model-error")
+    assert (answer.status_code, answer.json()["code"]) == (422, "model-error")
     assert answer.json()["model"] == "bad"
 
 
@@ -154,7 +154,7 @@ async def test_where_every_model_fails_the_request_does(stage: Stage) -> None:
 
     answer = await coordinator.analyze(photo(*RED))
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "model-error")
+    assert (answer.status_code, answer.json()["code"]) == (422, "model-error")
     assert answer.json()["model"] == "bad"
 
 

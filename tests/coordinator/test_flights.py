@@ -8,7 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from coordinator.errors import DeadlineExceeded, DemitasseError, InvalidInput, WorkerCrashed
+from coordinator.errors import (
+    DeadlineExceeded,
+    DemitasseError,
+    InvalidInput,
+    NotServing,
+    WorkerCrashed,
+)
 from coordinator.flights import Flights, Wait, is_misfortune, settled
 
 LATER = time.monotonic() + 3600
@@ -75,7 +81,8 @@ def test_one_that_was_called_off_and_lands_late_leaves_the_next_one_alone():
     [
         (7, False),
         (InvalidInput("no photo"), False),
-        (WorkerCrashed(), True),
+        (WorkerCrashed(), False),
+        (NotServing(), True),
         (DeadlineExceeded(), True),
     ],
 )
@@ -185,7 +192,7 @@ async def test_after_a_misfortune_one_of_the_others_begins_again_and_the_rest_wa
     flights: Flown, computation: Computation
 ) -> None:
     tasks = [asyncio.create_task(asking(flights, computation)) for _ in range(4)]
-    (await computation.begun.get()).set_result(error := WorkerCrashed())
+    (await computation.begun.get()).set_result(error := NotServing())
     (await computation.begun.get()).set_result(7)
 
     assert await asyncio.gather(*tasks) == [(error, True), (7, True), (7, False), (7, False)]

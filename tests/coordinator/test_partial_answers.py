@@ -174,7 +174,7 @@ async def test_when_a_required_model_has_failed_nothing_else_is_waited_for(stage
 
     answer = await on.ask(require="quick")  # and the gate stays shut
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "model-error")
+    assert (answer.status_code, answer.json()["code"]) == (422, "model-error")
     assert answer.json()["model"] == "quick"
     assert await on.nobody_has_a_place()
 

@@ -92,6 +92,27 @@ def test_a_host_is_told_the_device_and_the_options_of_torch(tmp_path: Path):
     assert read_spec(tmp_path / "spec.json").torch == TorchOptions("bfloat16", "default")
 
 
+def test_a_host_is_told_the_spares_and_what_is_declared_of_answers(tmp_path: Path):
+    package = tmp_path / "tagger"
+    shutil.copytree(EXAMPLES / "tagger", package)
+    manifest = package / "model.toml"
+    manifest.write_text(manifest.read_text().replace("threads = 1", "threads = 1\nspares = 2"))
+    version = published(package)
+
+    spec = model_service(
+        ModelEntry(version.model, {version.version: version}, {}, Settings()),
+        version,
+        replica="tagger-0",
+        python="/envs/1/bin/python",
+        template=None,
+    )
+    write_spec(spec, tmp_path / "spec.json")
+
+    assert spec.spares == 2
+    assert spec.outputs.keys() == {"tags", "library"}
+    assert read_spec(tmp_path / "spec.json").outputs == version.manifest.outputs
+
+
 def test_a_spec_with_an_unknown_precision_is_refused_with_its_name(tmp_path: Path):
     spec = decoder_service(config.Settings(home=tmp_path), replica="decoder-0")
     write_spec(spec, tmp_path / "spec.json")

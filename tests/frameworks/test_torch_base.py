@@ -52,6 +52,10 @@ def test_floating_inputs_and_weights_are_halved_and_outputs_whole_and_integers_k
     }
 
 
+def test_the_allocators_exceptions_say_that_memory_ran_out_and_no_others(check):
+    assert check("memory") == [True, True, True, True, False, False]
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_after_warmup_no_batch_size_compiles_and_the_answers_are_the_plain_ones(check):
     differences = check("compiled")

@@ -38,6 +38,26 @@ def compiled(package: Path) -> object:
     ]
 
 
+def memory(package: Path) -> object:
+    """Which exceptions say that memory ran out."""
+    model = TorchModel()
+    model.load_network = lambda context: torch.nn.Identity()
+    model.load(LoadContext(package, "cpu", 1, 5, {}))
+    raised = []
+    try:
+        torch.empty(2**50, dtype=torch.uint8)
+    except RuntimeError as error:
+        raised.append(error)
+    raised += [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+        MemoryError(),
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        ValueError("out of memory"),
+    ]
+    return [model.is_out_of_memory(error) for error in raised]
+
+
 class Seen(torch.nn.Module):
     """Says which dtypes it is called with and has, and gives its inputs back."""
 
@@ -78,7 +98,13 @@ def no_gpu(package: Path) -> object:
     return None
 
 
-CHECKS = {"compiled": compiled, "precision": precision, "staged": staged, "no-gpu": no_gpu}
+CHECKS = {
+    "compiled": compiled,
+    "precision": precision,
+    "memory": memory,
+    "staged": staged,
+    "no-gpu": no_gpu,
+}
 
 if __name__ == "__main__":
     print(json.dumps(CHECKS[sys.argv[2]](Path(sys.argv[1]))))

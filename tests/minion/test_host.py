@@ -306,8 +306,8 @@ async def test_numbers_outside_the_dtype_are_a_400(start_host: StartHost, value:
     ("model", "value", "code", "word"),
     [
         ("Refuses", [POISON], 422, "unlucky"),
-        ("Raises", [POISON], 500, "model-error"),
-        ("SaysNan", [POISON], 500, "invalid-output"),
+        ("Raises", [POISON], 422, "model-error"),
+        ("SaysNan", [POISON], 422, "invalid-output"),
         ("Echo", [1, 2], 422, "invalid-input"),
     ],
 )

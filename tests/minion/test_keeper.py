@@ -9,6 +9,7 @@ import pytest
 
 from minion.host.lane import Failed, Lane, Refused
 from minion.host.restarts import BUDGET_ENDINGS
+from minion.host.workers import State
 from tests.minion.service import POISON, ask, ask_all, eventually, x
 from wire.errors import Code
 
@@ -41,9 +42,9 @@ async def test_a_lane_whose_workers_do_not_load_has_failed_after_its_budget(
 async def test_a_lane_that_dies_of_every_batch_has_failed_and_tells_who_waits(
     start_lane: StartLane,
 ) -> None:
-    lane = await start_lane("Crashes")
+    lane = await start_lane("DiesAbove")
 
-    answers = [await ask(lane, POISON) for _ in range(BUDGET_ENDINGS)]
+    answers = [await ask(lane, 101.0 + number) for number in range(BUDGET_ENDINGS)]
 
     assert {answer.code for answer in answers} == {Code.WORKER_CRASHED, Code.NOT_READY}
     assert lane.keeper.failed
@@ -85,3 +86,80 @@ async def test_a_failed_lane_heals_when_what_was_missing_is_there(
     assert lane.ready
     assert not lane.keeper.failed
     assert not isinstance(await ask(lane, 1), Failed)
+
+
+# Spares.
+
+
+def states(lane: Lane) -> list[State]:
+    return sorted((worker.state for worker in lane.keeper.workers), key=list(State).index)
+
+
+async def is_complete(lane: Lane) -> None:
+    await eventually(lambda: states(lane) == [State.SPARE, State.IDLE], "the spare has loaded")
+
+
+async def test_a_spare_gets_no_batch_as_long_as_its_places_worker_lives(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Echo", spares=1, max_batch_size=1)
+    await is_complete(lane)
+
+    answers = await ask_all(lane, *range(10))
+
+    [worker] = [each for each in lane.keeper.workers if each.state is not State.SPARE]
+    assert {answer["pid"] for answer in answers} == {worker.pid}
+    assert lane.keeper.ready() == 1
+
+
+async def test_a_spare_takes_the_place_of_a_worker_that_has_ended_and_loads_nothing_for_it(
+    start_lane: StartLane, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    mark.touch()
+    lane = await start_lane("LoadsWhileMarked", spares=1, options={"mark": str(mark)})
+    await is_complete(lane)
+    spare, worker = sorted(lane.keeper.workers, key=lambda each: each.state is State.IDLE)
+    mark.unlink()  # from now on, none can load
+
+    worker.kill()
+    answer = await ask(lane, 1)
+
+    assert answer["pid"] == spare.pid
+
+
+async def test_a_spare_that_took_a_place_is_followed_by_another(start_lane: StartLane) -> None:
+    lane = await start_lane("Dies", spares=1, options={"of": "exit"})
+    await is_complete(lane)
+    before = {worker.pid for worker in lane.keeper.workers}
+
+    assert (await ask(lane, POISON)).code == Code.WORKER_CRASHED
+    await is_complete(lane)
+
+    assert not before & {worker.pid for worker in lane.keeper.workers}
+
+
+async def test_a_spare_that_ends_is_replaced_and_nobody_else_notices(start_lane: StartLane) -> None:
+    lane = await start_lane("Echo", spares=1)
+    await is_complete(lane)
+    [spare] = [each for each in lane.keeper.workers if each.state is State.SPARE]
+
+    spare.kill()
+    await eventually(lambda: spare not in lane.keeper.workers, "it is gone")
+    assert (await ask(lane, 1))["x"] == 1
+    await is_complete(lane)
+
+    assert lane.keeper.restarts == 1
+
+
+async def test_worn_workers_are_replaced_beside_a_spare_and_never_more_than_one_works(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Echo", spares=1, max_requests=1)
+    await is_complete(lane)
+
+    for number in range(5):
+        assert (await ask(lane, number))["x"] == number
+        assert lane.keeper.ready() <= 2  # the worn one, until it has ended
+    await eventually(lambda: lane.keeper.replaced >= 1, "one was replaced")
+    await is_complete(lane)

@@ -22,6 +22,7 @@ from minion.host.workers import State
 from tests.minion.service import POISON, Gate, alive, ask, ask_all, children, eventually, read, x
 from wire.errors import Code
 from wire.flows import Flow
+from wire.reasons import Reason
 from wire.tensor import Tensor
 from wire.torch_options import TorchOptions
 from wire.tuning import Tuning
@@ -164,7 +165,8 @@ async def test_arrays_come_back_as_they_were(start_lane: StartLane, length: int)
         ("Raises", Code.MODEL_ERROR),
         ("Quits", Code.MODEL_ERROR),
         ("Crashes", Code.WORKER_CRASHED),
-        ("Miscounts", Code.MODEL_ERROR),
+        ("Miscounts", Code.INVALID_OUTPUT),
+        ("RunsOut", Code.OUT_OF_MEMORY),
         ("SaysNan", Code.INVALID_OUTPUT),
         ("Refuses", "unlucky"),
     ],
@@ -178,6 +180,75 @@ async def test_whoever_spoils_a_batch_fails_alone(
 
     assert values(answers) == [1, 2, code, 4, 5]
     assert lane.bouncer.occupied == 0
+
+
+@pytest.mark.parametrize("model", ["Raises", "Quits", "Miscounts", "SaysNan", "Refuses", "RunsOut"])
+async def test_what_a_model_says_costs_no_process(start_lane: StartLane, model: str) -> None:
+    lane = await start_lane(model)
+
+    await ask_all(lane, 1, 2, POISON, 4, 5)
+
+    assert lane.keeper.restarts == 0
+
+
+async def test_an_answer_that_is_not_what_was_declared_costs_its_own_example(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("TurnsToText", outputs={"x": {"type": "number"}})
+
+    answers = await ask_all(lane, 1, POISON, 3)
+
+    assert values(answers) == [1, Code.INVALID_OUTPUT, 3]
+    assert answers[1].detail == "x is string, declared is number"
+    assert lane.keeper.restarts == 0
+
+
+# Memory.
+
+
+async def test_where_memory_runs_out_batches_are_halved_until_there_is_enough(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("RunsOut", max_batch_size=16, options={"room": 5})
+
+    first = await ask_all(lane, *range(20, 36))
+    halved = lane.departures[Reason.AGAIN]
+    again = await ask_all(lane, *range(20, 36))
+
+    assert values(first) == values(again) == list(range(20, 36))
+    assert lane.departures[Reason.AGAIN] == halved > 0
+    assert lane.largest_batch == 4
+    assert max(answer["batch_size"] for answer in again) <= 4
+    assert lane.keeper.restarts == 0
+    assert not lane.trial.killers
+
+
+async def test_what_there_is_no_memory_for_cannot_be_tuned(start_lane: StartLane) -> None:
+    lane = await start_lane("RunsOut", max_batch_size=16, options={"room": 5})
+    await ask_all(lane, *range(20, 36))
+    assert lane.lacks_memory
+
+    lane.tune(Tuning(64, 32, 0.0, 1))
+    answers = await ask_all(lane, *range(20, 52))
+
+    assert max(answer["batch_size"] for answer in answers) <= 4
+    assert lane.tuning.max_batch_size == 32
+    lane.tune(Tuning(64, 2, 0.0, 2))
+    assert (lane.largest_batch, lane.lacks_memory) == (2, False)
+
+
+async def test_one_that_takes_all_memory_alone_makes_no_batch_smaller(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("RunsOut", max_batch_size=16)
+
+    answers = await ask_all(lane, *range(20, 35), POISON)
+
+    assert values(answers) == [*range(20, 35), Code.OUT_OF_MEMORY]
+    assert lane.largest_batch == 16
+    with pytest.raises(Refused) as refused:
+        await ask(lane, POISON)
+    assert refused.value.code is Code.OUT_OF_MEMORY
 
 
 async def test_whoever_hangs_fails_alone_and_costs_the_worker_its_life(
@@ -367,18 +438,36 @@ async def test_a_worker_killed_in_mid_batch_costs_nobody_an_answer(
     assert lane.bouncer.endings == {Ending.COMPLETED: 5}
 
 
-async def test_a_stopped_worker_is_killed_when_its_time_is_over(
+async def kill_the_worker(lane: Lane) -> None:
+    pid = lane.keeper.workers[0].pid
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: lane.keeper.workers[0].pid != pid, "another follows")
+
+
+async def test_a_worker_killed_from_outside_twice_is_no_fault_of_the_example_that_it_ran(
     start_lane: StartLane, gate: Gate
 ) -> None:
-    lane = await start_lane("Gated", options=gate.options, predict_timeout_seconds=0.6)
+    lane = await start_lane("Gated", options=gate.options)
+    answer = asyncio.create_task(ask(lane, 1))
+
+    for _ in range(2):
+        await busy(lane)
+        await kill_the_worker(lane)
+    gate.open_for(1)
+
+    assert (await answer)["x"] == 1
+
+
+async def test_a_stopped_worker_is_killed_when_its_time_is_over_and_blames_nobody(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Echo", predict_timeout_seconds=0.6)
     [worker] = lane.keeper.workers
     pid = worker.pid
     os.kill(pid, signal.SIGSTOP)
 
-    answer = await ask(lane, 1)
-
-    assert answer.code == Code.PREDICT_TIMEOUT
-    await eventually(lambda: not alive(pid), "it is dead")
+    assert (await ask(lane, 1))["x"] == 1
+    assert not alive(pid)
 
 
 async def test_a_lone_example_is_tried_twice(start_lane: StartLane, tmp_path: Path) -> None:
@@ -497,11 +586,11 @@ async def test_a_worker_is_proved_by_a_batch_and_not_by_its_loading(
 async def test_who_dies_of_every_batch_is_started_ever_later_on_the_real_clock(
     start_lane: StartLane,
 ) -> None:
-    lane = await start_lane("Crashes")
+    lane = await start_lane("DiesAbove")
     started = asyncio.get_running_loop().time()
 
-    for _ in range(4):  # and each of them is tried once more
-        assert (await ask(lane, POISON)).code == Code.WORKER_CRASHED
+    for number in range(4):  # and each of them is tried once more
+        assert (await ask(lane, 101.0 + number)).code == Code.WORKER_CRASHED
     await eventually(lambda: lane.keeper.ready() == 1, "the last successor is ready")
 
     assert asyncio.get_running_loop().time() - started > 0.1 + 0.2 + 0.4 + 0.8 + 4 * 0.1

@@ -250,6 +250,17 @@ async def test_the_learned_cost_is_told(start_host: StartHost) -> None:
     await eventually(lambda: link.status.seconds_per_example > 0, "a batch was measured")
 
 
+async def test_how_large_a_batch_may_be_is_told_where_memory_ran_out(
+    start_host: StartHost,
+) -> None:
+    link = await (await start_host("RunsOut", options={"room": 2})).ready_link()
+    assert link.status.batch_limit is None
+
+    await asyncio.gather(*(outcome(ask(link, x(value))[1]) for value in range(20, 28)))
+
+    await eventually(lambda: link.status.batch_limit == 2, "it is told")
+
+
 async def test_tuning_is_in_force_and_told_to_everybody(start_host: StartHost) -> None:
     host = await start_host("Echo")
     link, other = await host.ready_link(), await host.ready_link()

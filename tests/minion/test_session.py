@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,12 @@ class Unreadable(Mapping[str, Any]):
         return 1
 
 
-def run(model: Model, *values: float, room: int = 4096) -> BatchResult | BatchFailure:
+def run(
+    model: Model,
+    *values: float,
+    room: int = 4096,
+    outputs: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> BatchResult | BatchFailure:
     incoming = Area(memoryview(bytearray(4096)))
     ref = incoming.stack([Tensor.from_array(np.array([value])) for value in values])
     assert ref is not None
@@ -47,6 +54,7 @@ def run(model: Model, *values: float, room: int = 4096) -> BatchResult | BatchFa
         model,
         incoming=incoming,
         outgoing=[Area(memoryview(bytearray(room)))],
+        outputs=outputs,
         clock=lambda: next(ticks),
     )
     return session.run(Run(5, len(values), {"x": ref}, []))
@@ -186,8 +194,8 @@ class Blames(Model):
 
 @pytest.mark.parametrize(
     "model",
-    [Blames(), Says({"a": 1}), Says(*[{}] * 3), Model()],
-    ids=["blames nobody", "too few", "too many", "no predict"],
+    [Blames(), Model()],
+    ids=["blames nobody", "no predict"],
 )
 def test_what_is_not_explained_fails_as_a_batch(
     model: Model, capsys: pytest.CaptureFixture[str]
@@ -196,6 +204,55 @@ def test_what_is_not_explained_fails_as_a_batch(
 
     assert result == BatchFailure(5, "model-error", "the model raised an exception")
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, 3], ids=["too few", "too many"])
+def test_a_wrong_number_of_answers_fails_as_a_batch(count: int) -> None:
+    result = run(Says(*[{"a": 1}] * count), 1, 2)
+
+    assert result == BatchFailure(5, "invalid-output", f"{count} answers for a batch of 2")
+
+
+class Hungry(Model):
+    """Says of which exceptions it was asked, and what was left of its arrays then."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.left: Any = None
+
+    def predict(self, batch: Batch) -> Any:
+        large = np.zeros(10)
+        self.large = weakref.ref(large)
+        raise self.error
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        self.left = self.large()
+        return super().is_out_of_memory(error)
+
+
+def test_where_memory_ran_out_the_host_is_told_and_the_batchs_own_is_free_by_then() -> None:
+    model = Hungry(MemoryError("no more"))
+
+    result = run(model, 1, 2)
+
+    assert result == BatchFailure(5, "out-of-memory", "the model ran out of memory")
+    assert model.left is None
+
+
+def test_what_an_answer_is_that_was_not_declared_costs_its_own_example() -> None:
+    result = run(
+        Says({"a": 1}, {"a": "1"}, InvalidInput(2, "no")),
+        1,
+        2,
+        3,
+        outputs={"a": {"type": "number"}},
+    )
+
+    assert isinstance(result, BatchResult)
+    assert [entry for entry in result.answers if isinstance(entry, Invalid)] == [
+        Invalid("invalid-output", "a is string, declared is number", False),
+        Invalid("invalid-input", "no", True),
+    ]
 
 
 def test_arrays_lie_in_the_shared_memory_while_there_is_room() -> None:

@@ -49,6 +49,7 @@ queue_limit = 32
 
 [resources]
 workers = 2
+spares = 1
 threads = 3
 device = "cuda:1"
 load_timeout = "90s"
@@ -134,6 +135,7 @@ def test_sizes_are_bytes(tagger: Manifest):
     assert tagger.resources.memory == 1536 * 2**20
     assert tagger.resources.temporary == 512 * 2**20
     assert tagger.resources.max_requests == 10_000
+    assert tagger.resources.spares == 1
 
 
 @pytest.mark.parametrize(
@@ -155,6 +157,7 @@ def test_what_may_be_left_out_has_a_default():
     assert (echo.resources.load_timeout, echo.resources.predict_timeout) == (120.0, 30.0)
     assert (echo.resources.memory, echo.resources.temporary) == (None, 2**30)
     assert echo.resources.max_requests is None
+    assert echo.resources.spares == 0
     assert (echo.environment.python, echo.environment.requirements) == (None, None)
     assert (echo.quality, echo.accuracy) == (None, None)
     assert not echo.analyze
@@ -172,6 +175,11 @@ def test_what_may_be_left_out_has_a_default():
             changed("max_batch_size = 8", "max_batch_size = 0"),
             "batching.max_batch_size is 0; expected an integer from 1 to 4096",
             id="a number out of range",
+        ),
+        pytest.param(
+            changed("spares = 1", "spares = 9"),
+            "resources.spares is 9; expected an integer from 0 to 8",
+            id="more spares than anybody needs",
         ),
         pytest.param(
             changed("workers = 2", "workers = true"),

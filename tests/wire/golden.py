@@ -68,6 +68,9 @@ MESSAGES: dict[str, AnyMessage] = {
         True, False, 10, 2, 0.05, 0.25, 2, 1,
         Promise(5.0, 2, 8, 0.25, 0.75, 0.125, 0.0625, 0.005, True),
     ),
+    "status-with-too-little-memory": Status(
+        True, False, 10, 2, 0.05, 0.25, 2, 1, batch_limit=4
+    ),
     "drain": Drain(),
     "tune": Tune(8, TUNING),
     "tune-to-a-promise": Tune(8, TUNING._replace(queue_limit=None, promise_seconds=5.0)),
@@ -79,6 +82,10 @@ MESSAGES: dict[str, AnyMessage] = {
     "load-with-torch": Load(
         "/srv/tagger", "tagger:Tagger", "cuda:1", 1, 8, {}, {"x": ("float32", (-1,))}, 2**29,
         TorchOptions("bfloat16", "reduce-overhead"),
+    ),
+    "load-with-outputs": Load(
+        "/srv/tagger", "tagger:Tagger", "cpu", 1, 8, {}, {"x": ("float32", (-1,))}, 2**29,
+        outputs={"tags": {"type": "array", "items": {"type": "string"}}, "any": {}},
     ),
     "loaded": Loaded(4711, 1.5, 0.25),
     "run": Run(1, 2, {"x": TensorRef("float32", (2, 3), 64, False)}, []),

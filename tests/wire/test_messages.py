@@ -32,6 +32,10 @@ def asked(
 
 
 NUMBERS = {Kind.PREDICT: asked(1.0, -1), Kind.RESULT: bytes(25)}
+#: Fields that have a default.
+OPTIONAL = {
+    *("batch_limit", "memory", "numbers", "outputs", "parameters", "promise", "shares", "torch"),
+}
 KINDS = sorted(value for name, value in vars(Kind).items() if name.isupper())
 
 
@@ -118,7 +122,7 @@ def test_a_missing_field_is_named_or_has_a_default(name: str) -> None:
     for key in head_of(name):
         head = head_of(name)
         del head[key]
-        if key in ("memory", "numbers", "parameters", "promise", "shares", "torch"):
+        if key in OPTIONAL:
             assert decode(frame(good.kind, head, bytes(good.body)))
         else:
             with pytest.raises(WireError, match=key):

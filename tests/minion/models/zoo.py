@@ -5,8 +5,11 @@ Run by the interpreters of the tests, the oldest among them.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,6 +81,54 @@ class Crashes(Model):
         return said(batch)
 
 
+class Dies(Model):
+    """Of a poisoned example, in the way that the option `of` names."""
+
+    def load(self, context):
+        self.die = {
+            "abort": os.abort,
+            "exit": lambda: os._exit(3),
+            "segmentation fault": lambda: ctypes.string_at(0),
+            "closed descriptors": self.close_and_stay,
+        }[context.options["of"]]
+
+    @staticmethod
+    def close_and_stay():
+        os.closerange(3, 256)
+        time.sleep(3600)
+
+    def predict(self, batch):
+        if poisoned(batch):
+            self.die()
+        return said(batch)
+
+
+class DiesAbove(Model):
+    """Of every example above 100: as many culprits as one likes."""
+
+    def predict(self, batch):
+        if (batch["x"] > 100).any():
+            os._exit(3)
+        return said(batch)
+
+
+class Stuck(Model):
+    """On a poisoned example, in the way that the option `in` names."""
+
+    def load(self, context):
+        self.wait = {
+            "python": lambda: time.sleep(3600),
+            "C with the interpreter's lock": lambda: ctypes.PyDLL(None).sleep(3600),
+            "a regular expression": lambda: re.match(r"(a+)+$", "a" * 64 + "b"),
+            "a stop of its own": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+        }[context.options["in"]]
+
+    def predict(self, batch):
+        if poisoned(batch):
+            self.wait()
+        return said(batch)
+
+
 class CrashesOnce(Model):
     """Dies of its first batch; its successor finds the mark and does not."""
 
@@ -122,10 +173,31 @@ class Refuses(Model):
         return said(batch)
 
 
+class RunsOut(Model):
+    """Of memory, in batches above the option `room`, and by a poisoned example alone."""
+
+    def load(self, context):
+        self.room = context.options.get("room", 2**31)
+
+    def predict(self, batch):
+        if poisoned(batch) or batch.size > self.room:
+            raise MemoryError(f"no room for {batch.size}")
+        return said(batch)
+
+
 class SaysNan(Model):
     def predict(self, batch):
         return [
             {"x": float("nan") if answer["x"] == POISON else answer["x"]} for answer in said(batch)
+        ]
+
+
+class TurnsToText(Model):
+    """Where a poisoned example asks for a number."""
+
+    def predict(self, batch):
+        return [
+            {"x": "thirteen" if answer["x"] == POISON else answer["x"]} for answer in said(batch)
         ]
 
 
