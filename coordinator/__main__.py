@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,8 +22,12 @@ import uvloop
 from coordinator.app import open_rooms, serve_admin, serve_public
 from coordinator.config import InvalidSettings, Settings, load_settings
 from wire.lifetimes import end_with
+from wire.logs import log_as_json
 
 log = logging.getLogger("demitasse.coordinator")
+
+#: Links, sockets towards siblings, the registry, shared memory: open beside the callers' connections.
+_OTHER_FILES = 512
 
 
 def main() -> int:
@@ -34,12 +39,21 @@ def main() -> int:
     except InvalidSettings as error:
         print(error, file=sys.stderr)
         return 2
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    log_as_json(settings.log_level)
+    _open_files_for(settings.max_connections)
     uvloop.run(_serve(settings, arguments.siblings, arguments.only))
     return 0
+
+
+def _open_files_for(connections: int) -> None:
+    """Raises this process's limit on open files, which many systems set to 1024 until asked."""
+    wanted = connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < granted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if granted < wanted:
+        log.warning("%d open files are allowed, max_connections needs %d", granted, wanted)
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,13 +13,15 @@ import contextlib
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from coordinator.analysis import Analysis
 from coordinator.errors import DemitasseError
 from coordinator.http import payloads
 from coordinator.http.body import PayloadLimits
+from coordinator.http.doors import Doors
 from coordinator.http.head import Callers, Timeouts
+from coordinator.http.pace import Patience
 from coordinator.http.plain import PlainHead, PlainHeads
 from coordinator.http.replies import SERVER_NAME
 from coordinator.metrics import flush
@@ -29,21 +31,8 @@ from model_registry.snapshot import Snapshot, Version
 
 #: Of a read that looks for a head. What follows of a large body is received in its own place.
 _READ_BYTES = 16 * 1024
-#: How often connections are looked at that wait for their caller, at the least.
-_LOOK_SECONDS = 0.5
-
-
-class Patience(NamedTuple):
-    """How long a connection may wait for its caller, in seconds."""
-
-    keepalive: float
-    """For the next request, and from its first byte for the rest of its head."""
-    body: float
-    """For all of a body, and for something of an answer to be read."""
-    body_idle: float
-    """For something more of it."""
-    lingering: float
-    """For the rest of a refused body, thrown away so that the caller gets to see the answer."""
+#: Of connections that are told that there are too many, so that they get to read it.
+_TURNED_AWAY = 256
 
 
 class OpenConnection(Protocol):
@@ -69,12 +58,14 @@ class Express:
         timeouts: Timeouts,
         callers: Callers,
         patience: Patience,
+        doors: Doors,
         records: Records,
         aiohttp: Callable[[], asyncio.Protocol],
     ) -> None:
         """
         Args:
             snapshot: the models as last seen.
+            doors: whom a connection asks when it is made; who takes one over asks again.
             records: told of every request that ends here.
             aiohttp: makes the protocol that a connection is handed over to.
         """
@@ -83,6 +74,7 @@ class Express:
         self.timeouts = timeouts
         self.callers = callers
         self.patience = patience
+        self.doors = doors
         self.records = records
         self.aiohttp = aiohttp
         self.heads = PlainHeads()
@@ -96,8 +88,6 @@ class Express:
         self._resolved: dict[ModelRef, Version] = {}
         self._max_number_bytes = min(limits.max_json_bytes, limits.max_body_bytes)
         self._empty = asyncio.Event()
-        shortest = min(patience.keepalive, patience.body_idle, patience.lingering)
-        self._interval = min(_LOOK_SECONDS, max(shortest / 2, 0.05))
         self._look()
 
     def takes(self, head: PlainHead) -> bool:
@@ -139,6 +129,11 @@ class Express:
             connection.abort()
         self._timer.cancel()
 
+    @property
+    def has_time_to_refuse(self) -> bool:
+        """Whether one more who cannot come in is told so, and waited for while it reads that."""
+        return len(self.connections) - self.doors.count < _TURNED_AWAY
+
     def left(self, connection: OpenConnection) -> None:
         """It was closed, or handed over."""
         self.connections.discard(connection)
@@ -147,7 +142,7 @@ class Express:
 
     def _look(self) -> None:
         """What need not be done for every request."""
-        self._timer = asyncio.get_running_loop().call_later(self._interval, self._look)
+        self._timer = asyncio.get_running_loop().call_later(self.patience.look_seconds, self._look)
         self.stamp = f"Server: {SERVER_NAME}\r\nDate: {formatdate(usegmt=True)}\r\n"
         flush()
         now = time.monotonic()

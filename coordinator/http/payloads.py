@@ -128,7 +128,7 @@ async def _raw_photo(request: web.Request, limits: PayloadLimits) -> Photo:
 
 
 async def _bytes(request: web.Request, limits: PayloadLimits, max_bytes: int) -> bytes:
-    return await read_body(request, max_bytes, limits.body_timeout, limits.body_idle_timeout)
+    return await read_body(request, max_bytes, limits)
 
 
 async def _form(request: web.Request, limits: PayloadLimits) -> list[multipart.Part]:

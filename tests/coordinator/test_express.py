@@ -18,15 +18,17 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from edge import Caller, Reply, calling
+from edge import PATIENCE, Caller, Reply, calling
 from stage import PATIENCE_SECONDS, Coordinator, Gate, Host, Stage, eventually
 
 from coordinator.app import Rooms, serve_public
 from coordinator.config import Settings
 from coordinator.http.body import PayloadLimits
 from coordinator.http.connection import Connection
-from coordinator.http.express import Express, Patience
+from coordinator.http.doors import Doors
+from coordinator.http.express import Express
 from coordinator.http.head import Callers, Timeouts
+from coordinator.http.pace import Patience
 from coordinator.http.plain import END, PlainHeads
 from coordinator.link import Settle
 
@@ -517,9 +519,9 @@ async def test_a_body_that_does_not_come_is_a_408_and_its_place_is_given_back(
 @pytest.mark.parametrize(
     ("patience", "headers", "why"),
     [
-        (Patience(75, 1e-6, 5, 2), {}, "the body took longer than 1e-06 s to arrive"),
+        (PATIENCE._replace(body=1e-6), {}, "the body took longer than 1e-06 s to arrive"),
         (
-            Patience(75, 60, 5, 2),
+            PATIENCE,
             {"Demitasse_Timeout": "0.000001"},
             "the body took longer to arrive than the request may take",
         ),
@@ -686,10 +688,11 @@ def express(
     values: dict[str, Any] = {
         "snapshot": coordinator.rooms.directory.current,
         "analysis": coordinator.rooms.analysis,
-        "limits": PayloadLimits(64 * MIB, 2 * MIB, MIB, 1, 1, 60, 5),
+        "limits": PayloadLimits(64 * MIB, 2 * MIB, MIB, 1, 1, 60, 5, 0, MIB),
         "timeouts": Timeouts(30, 300),
         "callers": Callers({}),
-        "patience": Patience(75, 60, 5, 2),
+        "patience": PATIENCE,
+        "doors": Doors(100, 100),
         "records": coordinator.rooms.records,
         "aiohttp": aiohttp,
     }
