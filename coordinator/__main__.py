@@ -26,7 +26,7 @@ from wire.logs import log_as_json
 
 log = logging.getLogger("demitasse.coordinator")
 
-#: Links, sockets towards siblings, the registry, shared memory: open beside the callers' connections.
+#: Links, sockets towards siblings, the registry, shared memory: open beside connections.
 _OTHER_FILES = 512
 
 

@@ -25,7 +25,7 @@ from coordinator.http.express import Express
 from coordinator.http.head import header_timeout
 from coordinator.http.pace import Pace
 from coordinator.http.plain import PlainHead, written
-from coordinator.http.reading import Reading
+from coordinator.http.reading import Reading, reset
 from coordinator.http.replies import Reply
 from coordinator.merge import Outcome, model_entry
 from coordinator.metrics import count_cancelled, count_request, count_unasked, received
@@ -112,7 +112,7 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None:
             return
         if not self._reading.kept(transport, now):
-            self.abort()
+            reset(transport)
             return
         silent = now - self._heard
         if self._last:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
+import socket
 import struct
 import sys
 import termios
@@ -12,6 +14,8 @@ from coordinator.http.pace import Pace, Patience
 
 _COUNT = struct.Struct("@i")
 _NOTHING = bytes(_COUNT.size)
+#: SO_LINGER, on, for no seconds: what is left is dropped, and the other side is told.
+_AT_ONCE = struct.pack("@ii", 1, 0)
 
 
 class Reading:
@@ -37,6 +41,15 @@ class Reading:
         if not unread or not before:
             self._pace.begin(now, written - unread, unread)
         return self._pace.kept(now, written - unread, unread)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Hangs up and forgets what was not read, which the kernel would go on offering for minutes."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and not transport.is_closing():
+        with contextlib.suppress(OSError):  # it has gone just now
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    transport.abort()
 
 
 def unread_bytes(transport: asyncio.Transport) -> int:

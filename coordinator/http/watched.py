@@ -24,7 +24,7 @@ from coordinator.http.complaints import Complaints
 from coordinator.http.doors import Doors
 from coordinator.http.pace import HeadWatch, Patience
 from coordinator.http.plain import written
-from coordinator.http.reading import Reading
+from coordinator.http.reading import Reading, reset
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
 from coordinator.metrics import count_unasked
 
@@ -109,7 +109,7 @@ class Watched(web.RequestHandler):
         """Hangs up on a caller who makes others wait for longer than is granted."""
         if not self._reading.kept(self._pipe, now):
             self._watch.complaints.note(self._address, "an answer was not read in time", "")
-            self._pipe.abort()
+            reset(self._pipe)
         elif self._head.since is not None and now - self._head.since > self._watch.patience.head:
             self._hang_up(errors.HeadTimeout())
 

@@ -1,4 +1,4 @@
-"""coordinator/http/pace.py, doors.py and complaints.py: plain rules, with the time as an argument."""
+"""coordinator/http/pace.py, doors.py and complaints.py: plain rules; time is an argument."""
 
 from __future__ import annotations
 
