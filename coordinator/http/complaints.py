@@ -11,6 +11,7 @@ import time
 
 _log = logging.getLogger(__name__)
 
+UNREAD = "an answer was not read in time"
 #: Lines at once, and then so many a second.
 _BURST = 10
 _PER_SECOND = 1.0

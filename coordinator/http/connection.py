@@ -20,6 +20,7 @@ from typing import cast
 from coordinator.errors import BodyTimeout, DemitasseError, HeadTimeout, Internal
 from coordinator.explanations import CANCELLED, part_of
 from coordinator.http import plain, replies
+from coordinator.http.complaints import UNREAD
 from coordinator.http.errands import Errand, errand
 from coordinator.http.express import Express
 from coordinator.http.head import header_timeout
@@ -112,6 +113,7 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None:
             return
         if not self._reading.kept(transport, now):
+            self._express.complaints.note(self._address, UNREAD, "")
             reset(transport)
             return
         silent = now - self._heard
@@ -384,6 +386,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline = now + self._express.patience.lingering
         self._transport.write(written(reply, id, self._express.stamp, last=True))
         count_unasked(reply.status, error.code)
+        self._express.complaints.note(self._address, error.detail, "")
 
     def _left(self) -> None:
         """The caller did, before the answer."""

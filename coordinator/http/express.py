@@ -12,18 +12,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Protocol
 
 from coordinator.analysis import Analysis
 from coordinator.errors import DemitasseError
 from coordinator.http import payloads
 from coordinator.http.body import PayloadLimits
+from coordinator.http.complaints import Complaints
 from coordinator.http.doors import Doors
 from coordinator.http.head import Callers, Timeouts
 from coordinator.http.pace import Patience
-from coordinator.http.plain import PlainHead, PlainHeads
-from coordinator.http.replies import SERVER_NAME
+from coordinator.http.plain import PlainHead, PlainHeads, stamp
 from coordinator.metrics import flush
 from coordinator.records import Records
 from coordinator.router import ModelRef, resolve
@@ -77,6 +76,7 @@ class Express:
         self.doors = doors
         self.records = records
         self.aiohttp = aiohttp
+        self.complaints = Complaints()
         self.heads = PlainHeads()
         self.scratch = memoryview(bytearray(_READ_BYTES))
         """What is read by whoever reads now; nobody keeps a view of it."""
@@ -143,7 +143,7 @@ class Express:
     def _look(self) -> None:
         """What need not be done for every request."""
         self._timer = asyncio.get_running_loop().call_later(self.patience.look_seconds, self._look)
-        self.stamp = f"Server: {SERVER_NAME}\r\nDate: {formatdate(usegmt=True)}\r\n"
+        self.stamp = stamp()
         flush()
         now = time.monotonic()
         for connection in list(self.connections):

@@ -10,10 +10,11 @@ head over and over: those seen lately are not looked at twice.
 from __future__ import annotations
 
 import re
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple
 
-from coordinator.http.replies import REQUEST_ID_HEADER, Reply
+from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME, Reply
 from coordinator.router import ModelRef
 from wire.names import NAME, SELECTOR
 
@@ -122,6 +123,11 @@ def _fields(lines: list[bytes]) -> dict[str, str] | None:
         if name != "connection" or value.lower() != "keep-alive":
             fields[name] = value
     return fields
+
+
+def stamp() -> str:
+    """The header lines that all replies of this second have."""
+    return f"Server: {SERVER_NAME}\r\nDate: {formatdate(usegmt=True)}\r\n"
 
 
 def written(reply: Reply, request_id: str, stamp: str, *, last: bool) -> bytes:

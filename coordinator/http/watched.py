@@ -20,10 +20,10 @@ from coordinator import errors
 from coordinator.errors import DemitasseError
 from coordinator.http import replies
 from coordinator.http.answers import respond
-from coordinator.http.complaints import Complaints
+from coordinator.http.complaints import UNREAD, Complaints
 from coordinator.http.doors import Doors
 from coordinator.http.pace import HeadWatch, Patience
-from coordinator.http.plain import written
+from coordinator.http.plain import stamp, written
 from coordinator.http.reading import Reading, reset
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
 from coordinator.metrics import count_unasked
@@ -35,7 +35,6 @@ PROTOCOL_OPTIONS: dict[str, Any] = {
     "auto_decompress": False,
     "max_headers": 100,
 }
-_STAMP = f"Server: {SERVER_NAME}\r\n"
 
 
 class Watch:
@@ -54,6 +53,7 @@ class Watch:
         self.doors = doors
         self.complaints = Complaints()
         self.connections: set[Watched] = set()
+        self.stamp = ""
         self._look()
 
     def protocol(self) -> Watched:
@@ -62,6 +62,7 @@ class Watch:
 
     def _look(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self.patience.look_seconds, self._look)
+        self.stamp = stamp()
         now = time.monotonic()
         for connection in list(self.connections):
             connection.look(now)
@@ -108,7 +109,7 @@ class Watched(web.RequestHandler):
     def look(self, now: float) -> None:
         """Hangs up on a caller who makes others wait for longer than is granted."""
         if not self._reading.kept(self._pipe, now):
-            self._watch.complaints.note(self._address, "an answer was not read in time", "")
+            self._watch.complaints.note(self._address, UNREAD, "")
             reset(self._pipe)
         elif self._head.since is not None and now - self._head.since > self._watch.patience.head:
             self._hang_up(errors.HeadTimeout())
@@ -119,7 +120,7 @@ class Watched(web.RequestHandler):
         if not self._pipe.is_closing():
             id = replies.request_id(None)
             reply = replies.refusal(error, id)
-            self._pipe.write(written(reply, id, _STAMP, last=True))
+            self._pipe.write(written(reply, id, self._watch.stamp, last=True))
             count_unasked(reply.status, error.code)
             self._watch.complaints.note(self._address, error.detail, "")
         self.force_close()

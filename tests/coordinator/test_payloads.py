@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 
 import msgpack
 import pytest
@@ -10,7 +11,13 @@ from edge import LIMITS, Reply, exchange, post
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.errors import DemitasseError, InvalidJson, InvalidMsgpack
+from coordinator.errors import (
+    DemitasseError,
+    InputMismatch,
+    InvalidJson,
+    InvalidMsgpack,
+    PayloadTooLarge,
+)
 from coordinator.http import payloads
 from wire.tensor import Tensor, TensorSpec
 
@@ -357,6 +364,34 @@ async def test_many_numbers_one_by_one_are_refused_and_the_binary_forms_named(bo
     assert (reply.status, reply.json()["code"]) == (413, "payload-too-large")
     assert "application/octet-stream" in reply.json()["detail"]
     assert "application/msgpack" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"inputs": {"x": [' + b"[]," * 300_000 + b"1]}}", "application/json"),
+        (b'{"inputs": {"x": [1]}, "parameters": {"p": [' + b"{}," * 300_000 + b"1]}}",
+            "application/json"),
+        (b"\x81\xa6inputs\x81\xa1x\xdd\x00\x0f\x42\x40" + b"\x90" * 1_000_000, MSGPACK),
+        (b"\x81\xa6inputs\x81\xa1x\xdd\x00\x0f\x42\x40" + b"\x01" * 1_000_000, MSGPACK),
+    ],
+    ids=["lists", "objects", "packed lists", "packed numbers"],
+)  # fmt: skip
+def test_a_megabyte_of_lists_is_refused_before_they_are_made(body, content_type):
+    tracemalloc.start()
+    with pytest.raises(PayloadTooLarge, match="send tensors as"):
+        payloads.parse_example(body, content_type, {"x": TensorSpec("float32", (-1,))})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 3 * 2**20
+
+
+def test_a_long_list_of_something_else_than_numbers_is_refused():
+    body = b'{"inputs": {"x": [' + b"[]," * 5000 + b"1]}}"
+
+    with pytest.raises(InputMismatch, match="not all float32"):
+        payloads.parse_example(body, "application/json", {"x": TensorSpec("float32", (-1,))})
 
 
 @pytest.mark.parametrize("content_type", [BYTES, MSGPACK])
