@@ -88,7 +88,7 @@ class Settings:
     max_json_bytes: Annotated[
         int,
         About(
-            "The largest body of `/infer` with numbers one by one; of lists in MessagePack: 256 KiB.",
+            "The largest body of `/infer` with numbers one by one; in MessagePack: 256 KiB.",
             unit="bytes",
             least=1,
         ),
