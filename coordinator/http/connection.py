@@ -121,7 +121,11 @@ class Connection(asyncio.BufferedProtocol):
             if now > self._deadline:
                 self.close()
         elif self._swallow:
-            if silent > patience.body_idle or now - self._started > patience.body:
+            if (
+                silent > patience.body_idle
+                or now - self._started > patience.body
+                or not self._pace.kept(now, -self._swallow, self._swallow)
+            ):
                 self.close()
         elif self._head is None:
             if (
@@ -370,6 +374,8 @@ class Connection(asyncio.BufferedProtocol):
         self._free()
         self._head = None
         self._heard = now
+        if self._swallow:
+            self._pace.begin(now, -self._swallow, self._swallow)
         if self._last:
             self._deadline = now + self._express.patience.lingering
             if not self._swallow:

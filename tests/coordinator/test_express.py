@@ -472,8 +472,11 @@ async def closed_despite_trickle(caller: Caller) -> bool:
         return True
 
 
-async def test_a_refused_body_that_trickles_is_not_read_for_ever(stage: Stage) -> None:
-    coordinator = await serving(stage, body_timeout=0.3)
+@pytest.mark.parametrize("settings", [{"body_timeout": 0.3}, {"body_idle_timeout": 0.3}])
+async def test_a_refused_body_that_trickles_is_not_read_for_ever(
+    stage: Stage, settings: dict[str, float]
+) -> None:
+    coordinator = await serving(stage, **settings)
 
     async with calling(coordinator.port) as caller:
         await asked(caller, request(b"", path="/models/nobody/infer", length=100_000))
@@ -557,6 +560,23 @@ async def test_a_connection_on_which_no_head_is_completed_is_closed(
         if sent:
             assert error(await asked(caller, sent)) == (408, "head-timeout")
         assert await closed(caller)
+
+
+@pytest.mark.parametrize("size", [1000, 150_528], ids=["small", "large"])
+async def test_a_body_that_trickles_is_a_408_though_it_never_stands_still(
+    stage: Stage, size: int
+) -> None:
+    coordinator = await serving(stage, lingering_time=0.1, body_idle_timeout=0.3)
+
+    async with calling(coordinator.port) as caller:
+        await caller.send(request(b"abcd", BYTES, length=size))
+        reading = asyncio.create_task(caller.reply())
+        await trickle(caller, reading.done)
+        reply = await reading
+
+    assert error(reply) == (408, "body-timeout")
+    assert "1024 bytes/s" in reply.json()["detail"]
+    await all_given_back(coordinator)
 
 
 async def test_a_connection_is_idle_from_its_last_answer_and_not_from_its_last_request(
