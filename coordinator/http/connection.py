@@ -121,30 +121,25 @@ class Connection(asyncio.BufferedProtocol):
             if now > self._deadline:
                 self.close()
         elif self._swallow:
-            if (
-                silent > patience.body_idle
-                or now - self._started > patience.body
-                or not self._pace.kept(now, -self._swallow, self._swallow)
-            ):
+            kept = self._pace.kept(now, -self._swallow, self._swallow)
+            if not kept or silent > patience.body_idle or now - self._started > patience.body:
                 self.close()
         elif self._head is None:
-            if (
-                self._reading.unread
-            ):  # it has the last answer to read before it can wait for another
-                self._heard = now
-            elif self._ahead:
-                if silent > patience.head:
-                    self._turn_away(HeadTimeout())
-            elif silent > patience.keepalive:
-                self.close()
+            self._look_between_requests(now, silent)
         elif self._awaits_body:
-            too_slow = self._too_slow(now)
-            if too_slow:
-                self._give_up(too_slow)
-            elif silent > patience.body_idle:
-                self._give_up(f"nothing of the body arrived for {patience.body_idle:g} s")
-            elif not self._pace.kept(now, self._filled, self._missing):
-                self._give_up(f"fewer than {patience.least_per_second:g} bytes/s arrived")
+            why = self._too_slow(now) or self._too_slowly(now, silent)
+            if why:
+                self._give_up(why)
+
+    def _look_between_requests(self, now: float, silent: float) -> None:
+        patience = self._express.patience
+        if self._reading.unread:  # it has the last answer to read before it can wait for another
+            self._heard = now
+        elif self._ahead:
+            if silent > patience.head:
+                self._turn_away(HeadTimeout())
+        elif silent > patience.keepalive:
+            self.close()
 
     @property
     def _awaits_body(self) -> bool:
@@ -160,6 +155,15 @@ class Connection(asyncio.BufferedProtocol):
             return "the body took longer to arrive than the request may take"
         if now - self._started > self._express.patience.body:
             return f"the body took longer than {self._express.patience.body:g} s to arrive"
+        return ""
+
+    def _too_slowly(self, now: float, silent: float) -> str:
+        """Why a body that is still to come is not waited for; nothing where it is."""
+        patience = self._express.patience
+        if silent > patience.body_idle:
+            return f"nothing of the body arrived for {patience.body_idle:g} s"
+        if not self._pace.kept(now, self._filled, self._missing):
+            return f"fewer than {patience.least_per_second:g} bytes/s arrived"
         return ""
 
     def _give_up(self, why: str) -> None:
