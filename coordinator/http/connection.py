@@ -178,6 +178,7 @@ class Connection(asyncio.BufferedProtocol):
             self._address = peer[0]
         refusal = self._express.doors.enter(self._address)
         self._inside = refusal is None
+        self._express.outside += refusal is not None
         self._express.connections.add(self)
         if self._express.draining:  # it was on its way when the listener was closed
             self.close()
@@ -195,6 +196,8 @@ class Connection(asyncio.BufferedProtocol):
         self._express.left(self)
         if self._inside:
             self._express.doors.leave(self._address)
+        else:
+            self._express.outside -= 1
 
     def pause_writing(self) -> None:
         self._stuck = True

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -21,6 +20,7 @@ from coordinator.http.body import PayloadLimits
 from coordinator.http.complaints import Complaints
 from coordinator.http.doors import Doors
 from coordinator.http.head import Callers, Timeouts
+from coordinator.http.lookout import Lookout
 from coordinator.http.pace import Patience
 from coordinator.http.plain import PlainHead, PlainHeads, stamp
 from coordinator.metrics import flush
@@ -80,7 +80,6 @@ class Express:
         self.heads = PlainHeads()
         self.scratch = memoryview(bytearray(_READ_BYTES))
         """What is read by whoever reads now; nobody keeps a view of it."""
-        self.connections: set[OpenConnection] = set()
         self.draining = False
         self.stamp = ""
         self._snapshot = snapshot
@@ -88,7 +87,10 @@ class Express:
         self._resolved: dict[ModelRef, Version] = {}
         self._max_number_bytes = min(limits.max_json_bytes, limits.max_body_bytes)
         self._empty = asyncio.Event()
-        self._look()
+        self._lookout: Lookout[OpenConnection] = Lookout(patience.look_seconds, self._refresh)
+        self.connections = self._lookout.connections
+        self.outside = 0
+        """Of those, how many are here to be told that there are too many."""
 
     def takes(self, head: PlainHead) -> bool:
         """Whether such a body is read here. Where not, aiohttp's road says why, or reads it."""
@@ -127,12 +129,12 @@ class Express:
                     await self._empty.wait()
         for connection in list(self.connections):
             connection.abort()
-        self._timer.cancel()
+        self._lookout.stop()
 
     @property
     def has_time_to_refuse(self) -> bool:
         """Whether one more who cannot come in is told so, and waited for while it reads that."""
-        return len(self.connections) - self.doors.count < _TURNED_AWAY
+        return self.outside <= _TURNED_AWAY
 
     def left(self, connection: OpenConnection) -> None:
         """It was closed, or handed over."""
@@ -140,11 +142,7 @@ class Express:
         if self.draining and not self.connections:
             self._empty.set()
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         """What need not be done for every request."""
-        self._timer = asyncio.get_running_loop().call_later(self.patience.look_seconds, self._look)
         self.stamp = stamp()
         flush()
-        now = time.monotonic()
-        for connection in list(self.connections):
-            connection.look(now)

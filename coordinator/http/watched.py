@@ -22,6 +22,7 @@ from coordinator.http import replies
 from coordinator.http.answers import respond
 from coordinator.http.complaints import UNREAD, Complaints
 from coordinator.http.doors import Doors
+from coordinator.http.lookout import Lookout
 from coordinator.http.pace import HeadWatch, Patience
 from coordinator.http.plain import stamp, written
 from coordinator.http.reading import Reading, reset
@@ -52,25 +53,20 @@ class Watch:
         self.patience = patience
         self.doors = doors
         self.complaints = Complaints()
-        self.connections: set[Watched] = set()
-        self.stamp = ""
-        self._look()
+        self._lookout: Lookout[Watched] = Lookout(patience.look_seconds, self._refresh)
+        self.connections = self._lookout.connections
 
     def protocol(self) -> Watched:
         """Of one more connection."""
         return Watched(self)
 
-    def _look(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self.patience.look_seconds, self._look)
+    def _refresh(self) -> None:
         self.stamp = stamp()
-        now = time.monotonic()
-        for connection in list(self.connections):
-            connection.look(now)
 
     async def close(self) -> None:
         """Answers what is being asked, as long as the runner grants, then hangs up on all."""
         await self._runner.cleanup()
-        self._timer.cancel()
+        self._lookout.stop()
 
 
 class Watched(web.RequestHandler):
