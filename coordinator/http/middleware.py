@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
 from coordinator import errors
@@ -27,6 +27,7 @@ from coordinator.records import PART_BYTES, Part, Record
 
 _log = logging.getLogger(__name__)
 
+_VERSIONS = (HttpVersion11, HttpVersion10)
 _FROM_AIOHTTP: dict[int, type[DemitasseError]] = {
     404: errors.UnknownRoute,
     405: errors.MethodNotAllowed,
@@ -43,6 +44,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     if not isinstance(connection, Watched):
         raise TypeError("requests come over watched connections")
     connection.began()
+    if request.version not in _VERSIONS:  # aiohttp would answer in the same
+        connection.hang_up(errors.BadRequest("HTTP/1.1 and HTTP/1.0 are spoken here"))
+        request[REFUSED] = errors.BadRequest.code, None
+        return web.Response(status=400)  # to nobody
     request_id = replies.request_id(request.headers.get(REQUEST_ID_HEADER))
     request[REQUEST_ID] = request_id
     try:

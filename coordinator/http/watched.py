@@ -108,9 +108,9 @@ class Watched(web.RequestHandler):
             self._watch.complaints.note(self._address, UNREAD, "")
             reset(self._pipe)
         elif self._head.since is not None and now - self._head.since > self._watch.patience.head:
-            self._hang_up(errors.HeadTimeout())
+            self.hang_up(errors.HeadTimeout())
 
-    def _hang_up(self, error: DemitasseError) -> None:
+    def hang_up(self, error: DemitasseError) -> None:
         """Says why, where no request is in progress, and closes."""
         self._head.ignore()
         if not self._pipe.is_closing():
@@ -132,7 +132,7 @@ class Watched(web.RequestHandler):
         refusal = self._watch.doors.enter(self._address)
         self._inside = refusal is None
         if refusal is not None:
-            self._hang_up(refusal)
+            self.hang_up(refusal)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._watch.connections.discard(self)
@@ -146,7 +146,7 @@ class Watched(web.RequestHandler):
         if self._head.feed(data, time.monotonic()):
             super().data_received(data)
         else:
-            self._hang_up(errors.HeadTooLarge())
+            self.hang_up(errors.HeadTooLarge())
 
     def handle_error(
         self,

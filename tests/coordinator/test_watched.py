@@ -114,6 +114,8 @@ BROKEN = {
     "no http": b"hello\r\n\r\n",
     "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "another version": b"GET / HTTP/3.0\r\nHost: x\r\n\r\n",
+    "a version that the parser knows": b"GET /livez HTTP/2.0\r\nHost: x\r\n\r\n",
+    "an old version": b"GET /livez HTTP/0.9\r\nHost: x\r\n\r\n",
     "a space in a name": b"GET / HTTP/1.1\r\nHost: x\r\nA b: c\r\n\r\n",
     "no colon": b"GET / HTTP/1.1\r\nHost: x\r\nabc\r\n\r\n",
     "a folded line": b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n",
