@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -40,20 +41,28 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     log_as_json(settings.log_level)
-    _open_files_for(settings.max_connections)
+    settings = _affordable(settings)
     uvloop.run(_serve(settings, arguments.siblings, arguments.only))
     return 0
 
 
-def _open_files_for(connections: int) -> None:
-    """Raises this process's limit on open files, which many systems set to 1024 until asked."""
-    wanted = connections + _OTHER_FILES
+def _affordable(settings: Settings) -> Settings:
+    """With as many connections as there may be open files, of which this process asks for more.
+
+    Many systems grant 1024 until they are asked. Past the limit nothing can be accepted, nor
+    opened for those who have been.
+    """
+    wanted = settings.max_connections + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < granted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
-    if granted < wanted:
-        log.warning("%d open files are allowed, max_connections needs %d", granted, wanted)
+    if granted == wanted:
+        return settings
+    most = max(granted - _OTHER_FILES, 1)
+    log.warning("with %d open files, max_connections is %d", granted, most)
+    per_address = min(settings.max_connections_per_address, most)
+    return replace(settings, max_connections=most, max_connections_per_address=per_address)
 
 
 def _arguments() -> argparse.Namespace:

@@ -36,7 +36,9 @@ ADMIN: Routes = frozenset(
         ("GET", "/requests/{id}"),
         ("GET", "/models/{name}/history"),
         ("PATCH", "/models/{name}/settings"),
+        ("DELETE", "/models/{name}/settings"),
         ("PUT", "/models/{name}/aliases/{alias}"),
+        ("DELETE", "/models/{name}/aliases/{alias}"),
         ("PUT", "/models/{name}/versions/{version}/serving"),
     }
 )

@@ -95,3 +95,31 @@ async def test_without_assertions_the_same_is_refused_and_every_line_of_the_log_
     said = [json.loads(line) for line in [*lines, *rest.splitlines()]]
     assert any(each["message"].startswith("not a request") for each in said)
     assert all({"time", "level", "logger", "message"} <= each.keys() for each in said)
+
+
+WITH_FEW_FILES = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 514))
+runpy.run_module("coordinator", run_name="__main__")
+"""
+
+
+async def test_where_few_files_may_be_open_fewer_connections_are_kept(stage: Stage) -> None:
+    few = "import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 514)); "
+    process = await started(
+        stage, "-c", few + "runpy.run_module('coordinator', run_name='__main__')"
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            said = json.loads(await process.stderr.readline())["message"]
+            port = int(json.loads(await process.stderr.readline())["message"].rpartition(":")[2])
+            async with calling(port), calling(port), calling(port) as third:
+                await third.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                refused = await third.reply()
+    finally:
+        process.terminate()
+        await process.communicate()
+
+    assert said == "with 514 open files, max_connections is 2"
+    assert refused.status == 503
