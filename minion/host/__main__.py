@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import gc
+import logging
 import os
 import signal
 import sys
