@@ -9,7 +9,7 @@ PROCESSES ?= 1
 EXAMPLES := $(patsubst %/model.toml,%,$(wildcard examples/*/model.toml))
 UP_FLAGS := --port $(PORT) --admin-port $(ADMIN_PORT) --processes $(PROCESSES)
 
-.PHONY: setup run test redis check bench bench-accept peers fmt lint types docs lock clean
+.PHONY: setup run test redis check bench bench-accept fuzz peers fmt lint types docs lock clean
 
 setup: $(VENV)/.ready ## the platform's environment, from the lock file
 
@@ -50,6 +50,9 @@ bench: setup ## cost and yield against floors of the same run; fails when worse 
 
 bench-accept: setup ## the same; makes what it measures the accepted ratios
 	$(BIN)/python -m benchmarks.bench --accept
+
+fuzz: setup ## hostile requests: FUZZ_SEED= FUZZ_CASES= FUZZ_FIRST=; prints the seed
+	$(BIN)/python -m tests.fuzz
 
 peers: setup ## beside other servers: PEERS="mosec triton" ITEMS="w1 w2" ROUNDS= SECONDS=
 	$(BIN)/python -m benchmarks.peers $(PEERS:%=--peer %) $(ITEMS:%=--item %) $(ROUNDS:%=--rounds %) $(SECONDS:%=--seconds %)

@@ -11,9 +11,11 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -21,8 +23,12 @@ import uvloop
 from coordinator.app import open_rooms, serve_admin, serve_public
 from coordinator.config import InvalidSettings, Settings, load_settings
 from wire.lifetimes import end_with
+from wire.logs import log_as_json
 
 log = logging.getLogger("demitasse.coordinator")
+
+#: Links, sockets towards siblings, the registry, shared memory: open beside connections.
+_OTHER_FILES = 512
 
 
 def main() -> int:
@@ -34,12 +40,29 @@ def main() -> int:
     except InvalidSettings as error:
         print(error, file=sys.stderr)
         return 2
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    log_as_json(settings.log_level)
+    settings = _affordable(settings)
     uvloop.run(_serve(settings, arguments.siblings, arguments.only))
     return 0
+
+
+def _affordable(settings: Settings) -> Settings:
+    """With as many connections as there may be open files, of which this process asks for more.
+
+    Many systems grant 1024 until they are asked. Past the limit nothing can be accepted, nor
+    opened for those who have been.
+    """
+    wanted = settings.max_connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < granted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if granted == wanted:
+        return settings
+    most = max(granted - _OTHER_FILES, 1)
+    log.warning("with %d open files, max_connections is %d", granted, most)
+    per_address = min(settings.max_connections_per_address, most)
+    return replace(settings, max_connections=most, max_connections_per_address=per_address)
 
 
 def _arguments() -> argparse.Namespace:

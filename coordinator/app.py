@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +24,17 @@ from coordinator.config import Settings
 from coordinator.directory import Directory, Places
 from coordinator.fleet import Fleet
 from coordinator.http import admin, native, nowhere, openapi
-from coordinator.http.body import SERVER_OPTIONS, PayloadLimits
+from coordinator.http.access import ADMIN, PUBLIC, refuse_unlisted
+from coordinator.http.body import PayloadLimits
 from coordinator.http.connection import Connection
-from coordinator.http.express import Express, Patience
+from coordinator.http.doors import Doors
+from coordinator.http.express import Express
 from coordinator.http.guard import programs_only
 from coordinator.http.head import Callers, Timeouts
 from coordinator.http.keys import CALLERS, LIMITS, RECORDS, TIMEOUTS
 from coordinator.http.middleware import counted, problems
+from coordinator.http.pace import Patience
+from coordinator.http.watched import Watch
 from coordinator.inquiries import Inquiries
 from coordinator.parcels import Parcels
 from coordinator.records import Records
@@ -192,16 +196,21 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
     app[RECORDS] = rooms.records
     native.add_routes(app)
     openapi.add_routes(app)
+    refuse_unlisted(app, PUBLIC)
     nowhere.add_routes(app)
     return app
 
 
 def create_admin_app(settings: Settings, rooms: Rooms) -> web.Application:
     """The API that operators use."""
-    app = web.Application(middlewares=[problems, programs_only(settings.admin_host)])
+    app = web.Application(
+        middlewares=[problems, programs_only(settings.admin_host, settings.admin_key)]
+    )
     _introduce(app, rooms)
+    app[LIMITS] = _limits(settings)
     app[admin.INQUIRIES] = rooms.inquiries
     admin.add_routes(app)
+    refuse_unlisted(app, ADMIN)
     nowhere.add_routes(app)
     return app
 
@@ -209,63 +218,71 @@ def create_admin_app(settings: Settings, rooms: Rooms) -> web.Application:
 @contextlib.asynccontextmanager
 async def serve_public(settings: Settings, rooms: Rooms) -> AsyncIterator[int]:
     """The public API on its port, which it gives; drains when the block is left."""
-    runner = create_runner(create_public_app(settings, rooms), settings)
-    await runner.setup()
-    server = runner.server
-    assert server is not None
+    doors = doors_of(settings)
+    watch = await open_watch(create_public_app(settings, rooms), settings, doors)
     express = Express(
         rooms.directory.current,
         rooms.analysis,
         _limits(settings),
         _timeouts(settings),
         Callers(settings.weights),
-        Patience(
-            keepalive=settings.keepalive_timeout,
-            body=settings.body_timeout,
-            body_idle=settings.body_idle_timeout,
-            lingering=settings.lingering_time,
-        ),
+        _patience(settings),
+        doors,
         rooms.records,
-        server,
+        watch.protocol,
     )
     try:
-        listener = await asyncio.get_running_loop().create_server(
-            partial(Connection, express),
-            settings.host,
-            settings.port,
-            reuse_port=True,
-            backlog=_BACKLOG,
-        )
-        try:
-            yield listener.sockets[0].getsockname()[1]
-        finally:
-            listener.close()
+        async with listening(partial(Connection, express), settings.host, settings.port) as port:
+            yield port
     finally:
-        await asyncio.gather(express.drain(settings.drain_grace), runner.cleanup())
+        await asyncio.gather(express.drain(settings.drain_grace), watch.close())
 
 
 @contextlib.asynccontextmanager
 async def serve_admin(settings: Settings, rooms: Rooms) -> AsyncIterator[int]:
     """The admin API on its port, which it gives; drains when the block is left."""
-    runner = create_runner(create_admin_app(settings, rooms), settings)
-    await runner.setup()
+    watch = await open_watch(create_admin_app(settings, rooms), settings, doors_of(settings))
     try:
-        await web.TCPSite(runner, settings.admin_host, settings.admin_port, reuse_port=True).start()
-        yield runner.addresses[0][1]
+        async with listening(watch.protocol, settings.admin_host, settings.admin_port) as port:
+            yield port
     finally:
-        await runner.cleanup()
+        await watch.close()
 
 
-def create_runner(app: web.Application, settings: Settings) -> web.AppRunner:
-    """aiohttp's server of an application, with the options that the edge counts on."""
-    return web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,
-        keepalive_timeout=settings.keepalive_timeout,
-        lingering_time=settings.lingering_time,
-        shutdown_timeout=settings.drain_grace,
-        **SERVER_OPTIONS,
+async def open_watch(app: web.Application, settings: Settings, doors: Doors) -> Watch:
+    """aiohttp's server of an application, which has no port yet; whoever opened it closes it."""
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=settings.drain_grace)
+    await runner.setup()
+    return Watch(runner, _patience(settings), doors)
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    make: Callable[[], asyncio.BaseProtocol], host: str, port: int
+) -> AsyncIterator[int]:
+    """A port, which it gives, and on it connections of this kind."""
+    listener = await asyncio.get_running_loop().create_server(
+        make, host, port, reuse_port=True, backlog=_BACKLOG
+    )
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+
+
+def doors_of(settings: Settings) -> Doors:
+    return Doors(settings.max_connections, settings.max_connections_per_address)
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(
+        keepalive=settings.keepalive_timeout,
+        head=settings.head_timeout,
+        body=settings.body_timeout,
+        body_idle=settings.body_idle_timeout,
+        answer=settings.answer_timeout,
+        lingering=settings.lingering_time,
+        least_per_second=settings.min_rate,
     )
 
 
@@ -278,6 +295,8 @@ def _limits(settings: Settings) -> PayloadLimits:
         max_parts=settings.max_parts,
         body_timeout=settings.body_timeout,
         body_idle_timeout=settings.body_idle_timeout,
+        min_rate=settings.min_rate,
+        max_inflated_bytes=settings.max_inflated_bytes,
     )
 
 

@@ -10,11 +10,13 @@ few values that concern them. What belongs to a model is in its `model.toml`.
 from __future__ import annotations
 
 import inspect
+import ipaddress
 import math
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
@@ -26,6 +28,9 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 MIB = 1024 * 1024
+_KEY = re.compile("[!-~]{16,256}")
+#: In place of a secret, where others are told what is wrong with it.
+_HIDDEN = "..."
 #: Past these one caller would in effect have another class.
 LEAST_WEIGHT, MOST_WEIGHT = 0.01, 100.0
 
@@ -56,8 +61,15 @@ class Settings:
         8080
     )
     admin_host: Annotated[
-        str, About("The address that the admin API listens on; it asks for no credentials.")
+        str, About("The address that the admin API listens on; off loopback it needs `admin_key`.")
     ] = "127.0.0.1"
+    admin_key: Annotated[
+        str,
+        About(
+            "What the admin API wants to see as `Authorization: Bearer`, at least 16 characters; "
+            "empty: nothing."
+        ),
+    ] = field(default="", repr=False)
     admin_port: Annotated[
         int, About("The port of the admin API; 0 takes a free one.", most=65535)
     ] = 8081
@@ -76,7 +88,7 @@ class Settings:
     max_json_bytes: Annotated[
         int,
         About(
-            "The largest body of `/infer` with numbers one by one: JSON, or lists in MessagePack.",
+            "The largest body of `/infer` with numbers one by one; in MessagePack: 256 KiB.",
             unit="bytes",
             least=1,
         ),
@@ -91,6 +103,32 @@ class Settings:
         ),
     ] = 40_000_000
     max_parts: Annotated[int, About("The most parts in one multipart body.", least=1)] = 64
+    max_inflated_bytes: Annotated[
+        int,
+        About(
+            "The largest body that one sent with `Content-Encoding: gzip` or `deflate` may become.",
+            unit="bytes",
+            least=1,
+        ),
+    ] = 8 * MIB
+    max_connections: Annotated[
+        int,
+        About("The most connections that are open at a time, per coordinator process.", least=1),
+    ] = 8192
+    max_connections_per_address: Annotated[
+        int,
+        About(
+            "The most of them from one address, such as a proxy's; likewise per process.", least=1
+        ),
+    ] = 2048
+    head_timeout: Annotated[
+        float,
+        About(
+            "How long a request's head may take to arrive, from its first byte.",
+            unit="seconds",
+            least=0.001,
+        ),
+    ] = 5.0
     body_timeout: Annotated[
         float, About("How long a request's body may take to arrive.", unit="seconds", least=0.001)
     ] = 60.0
@@ -102,6 +140,22 @@ class Settings:
             least=0.001,
         ),
     ] = 5.0
+    answer_timeout: Annotated[
+        float,
+        About(
+            "How long a caller may read its answer more slowly than at `min_rate`.",
+            unit="seconds",
+            least=0.001,
+        ),
+    ] = 8.0
+    min_rate: Annotated[
+        float,
+        About(
+            "The slowest that a body may arrive, over `body_idle_timeout`, and an answer be "
+            "read, over `answer_timeout`; 0: as slowly as they like.",
+            unit="bytes/s",
+        ),
+    ] = 1024.0
     default_timeout: Annotated[
         float, About("How long a request that does not say may take.", unit="seconds", least=0.001)
     ] = 30.0
@@ -227,6 +281,24 @@ class Settings:
             "another port than that of the public API",
         )
         _refuse_unless(
+            not self.admin_key or _KEY.fullmatch(self.admin_key),
+            "admin_key",
+            _HIDDEN,
+            "empty, or at least 16 printable ASCII characters without spaces",
+        )
+        _refuse_unless(
+            self.admin_key or _is_loopback(self.admin_host),
+            "admin_host",
+            self.admin_host,
+            "an address of loopback, or another together with an admin_key",
+        )
+        _refuse_unless(
+            self.max_connections_per_address <= self.max_connections,
+            "max_connections_per_address",
+            self.max_connections_per_address,
+            f"at most max_connections, which is {self.max_connections}",
+        )
+        _refuse_unless(
             not self.cache_redis_url or self.cache_redis_url.startswith(REDIS_SCHEMES),
             "cache_redis_url",
             self.cache_redis_url,
@@ -267,6 +339,13 @@ class Settings:
     def registry_url(self) -> str:
         """The URL of the registry's database."""
         return self.database_url or f"sqlite:///{self.home / 'registry.db'}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _weights(text: str) -> dict[str, float] | None:

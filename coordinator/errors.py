@@ -11,6 +11,9 @@ DemitasseError
 │   │   ├── InvalidEncodedBody       invalid-encoded-body
 │   │   ├── InvalidBody              invalid-body
 │   │   └── InvalidParameter         invalid-parameter
+│   ├── HeadTimeout                  head-timeout
+│   ├── HeadTooLarge                 head-too-large
+│   ├── Unauthenticated              unauthenticated
 │   ├── ForeignOrigin                foreign-origin
 │   ├── NotFound
 │   │   ├── UnknownRoute             unknown-route
@@ -36,6 +39,7 @@ DemitasseError
 │   ├── QueueFull                    queue-full
 │   ├── DeadlineUnmeetable           deadline-unmeetable
 │   ├── NotServing                   not-serving
+│   ├── TooManyConnections           too-many-connections
 │   └── Draining                     draining
 ├── ModelFailure                     the model was asked, and it is this input that it fails on
 │   ├── ModelError                   model-error
@@ -150,6 +154,25 @@ class InvalidParameter(BadRequest):
     """A parameter in the query, the path or a header has a value that is not accepted."""
 
     code = "invalid-parameter"
+
+
+class HeadTimeout(CallerError):
+    """The head of the request did not arrive in time."""
+
+    code = "head-timeout"
+    retryable = True
+
+
+class HeadTooLarge(CallerError):
+    """The head of the request is larger than is accepted."""
+
+    code = "head-too-large"
+
+
+class Unauthenticated(CallerError):
+    """This needs a key, and the request has none, or another."""
+
+    code = "unauthenticated"
 
 
 class ForeignOrigin(CallerError):
@@ -319,6 +342,12 @@ class NotServing(Overloaded):
     """No replica of this model version is ready."""
 
     code = "not-serving"
+
+
+class TooManyConnections(Overloaded):
+    """There are as many connections as are kept."""
+
+    code = "too-many-connections"
 
 
 class Draining(Overloaded):

@@ -70,6 +70,10 @@ _REFUSALS = {Overloaded.code} | {each.code for each in Overloaded.__subclasses__
 _FAILURES = {each.code for each in ModelFailure.__subclasses__()}
 
 
+#: The route of what is no request: a broken head, one that never ends, a connection too many.
+UNASKED = "none"
+
+
 class _Durations:
     """Of one route, since they were last carried over."""
 
@@ -123,6 +127,12 @@ def count_request(route: str, status: int, code: str, seconds: float) -> None:
         durations = _durations[route] = _Durations()
     durations.counts[bisect_left(_SECONDS, seconds)] += 1
     durations.total += seconds
+
+
+def count_unasked(status: int, code: str) -> None:
+    """One caller was hung up on who had not asked anything yet, or nothing that can be read."""
+    received(UNASKED)[0] += 1
+    count_request(UNASKED, status, code, 0.0)
 
 
 def count_answer(model: str, version: str, code: str) -> None:

@@ -31,8 +31,9 @@ from coordinator.errors import (
     VersionNotServed,
 )
 from model_registry.snapshot import DEFAULT_ALIAS, ModelEntry, Snapshot, Version
+from wire.names import NAME, SELECTOR
 
-_REF = re.compile(r"([a-z][a-z0-9-]{0,62})(?:@([a-z0-9][a-z0-9.-]{0,62}))?")
+_REF = re.compile(f"({NAME})(?:@({SELECTOR}))?")
 _NUMBERS = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){0,2}")
 
 

@@ -272,10 +272,17 @@ class Client:
             self._sleep(wait * random.uniform(1, 1 + JITTER))
 
 
-def open_http(url: str) -> httpx.Client:
-    """Connections to one platform. A proxy of the environment is not asked for this machine."""
+def open_http(url: str, *, key: str = "") -> httpx.Client:
+    """Connections to one platform. A proxy of the environment is not asked for this machine.
+
+    Args:
+        key: of the admin API, where it wants one.
+    """
     return httpx.Client(
-        base_url=url, timeout=_limits(_LONGEST_ANSWER_SECONDS), trust_env=not _is_local(url)
+        base_url=url,
+        timeout=_limits(_LONGEST_ANSWER_SECONDS),
+        trust_env=not _is_local(url),
+        headers={"Authorization": f"Bearer {key}"} if key else None,
     )
 
 

@@ -35,6 +35,7 @@ from model_registry.settings import NOTHING_TUNED, Settings, SettingsChange
 from model_registry.snapshot import DEFAULT_ALIAS, ModelEntry, Snapshot, Version
 from storage import tables
 from storage.engine import reading, writing
+from wire.names import NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Catalog:
         Raises:
             InvalidAlias, UnknownModel, UnknownVersion: nothing was changed.
         """
-        if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", alias):
+        if not re.fullmatch(NAME, alias):
             raise InvalidAlias(
                 f'{alias!r} is no alias; expected lower-case letters, digits and "-", '
                 "starting with a letter, at most 63 characters"

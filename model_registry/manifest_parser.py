@@ -30,6 +30,7 @@ from model_registry.settings import (
     PROMISE_RANGE,
     QUEUE_LIMIT_RANGE,
 )
+from wire.names import NAME
 from wire.tensor import TensorSpec
 from wire.torch_options import COMPILE_MODES, PRECISIONS, TorchOptions
 
@@ -116,7 +117,7 @@ def _read_name(top: Table) -> str:
         'lower-case letters, digits and "-", starting with a letter, at most 63 characters, '
         "and not " + " or ".join(f'"{name}"' for name in RESERVED_NAMES)
     )
-    name = top.text("name", pattern=r"[a-z][a-z0-9-]{0,62}", expected=expected)
+    name = top.text("name", pattern=NAME, expected=expected)
     if name in RESERVED_NAMES:
         raise top.refusal("name", expected)
     return name

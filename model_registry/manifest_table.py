@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from model_registry.errors import RegistryError
+from wire.names import FIELD
 
 _UNIT_SECONDS = {"ms": 1e-3, "s": 1.0}
 _UNIT_BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -142,7 +143,7 @@ class Table:
             raise self.refusal(key, expected)
         for name, inner in value.items():
             path = f"{self.dotted(key)}.{name}"
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name):
+            if not re.fullmatch(FIELD, name):
                 raise ManifestError(
                     self.file,
                     f"{path} is not a usable name; expected letters, digits and underscores, "

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from demitasse.client import JITTER, ApiError, Client, Patience
+from demitasse.client import JITTER, ApiError, Client, Patience, open_http
 
 
 class Platform:
@@ -412,3 +412,11 @@ def test_a_wait_that_does_not_fit_into_the_patience_is_not_begun() -> None:
 
     assert Patience(10.0).next_wait(error, waited=5.0) == 5.0
     assert Patience(10.0).next_wait(error, waited=5.1) is None
+
+
+@pytest.mark.parametrize(("key", "sent"), [("", None), ("a-key", "Bearer a-key")])
+def test_the_admin_apis_key_goes_with_every_request_where_there_is_one(
+    key: str, sent: str | None
+) -> None:
+    with open_http("http://127.0.0.1:1", key=key) as http:
+        assert http.build_request("GET", "/fleet").headers.get("Authorization") == sent

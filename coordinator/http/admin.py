@@ -26,6 +26,7 @@ from coordinator.errors import (
 )
 from coordinator.http import payloads
 from coordinator.http.body import read_body
+from coordinator.http.keys import LIMITS
 from coordinator.http.native import DIRECTORY, FLEET, admission, livez, metrics
 from coordinator.inquiries import Inquiries
 from model_registry import errors as registry_errors
@@ -37,7 +38,6 @@ INQUIRIES = web.AppKey("inquiries", Inquiries)
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 _MAX_BODY_BYTES = 64 * 1024
-_BODY_TIMEOUT_SECONDS = 10.0
 _MAX_WHO = 64
 #: Who an operator says to be; anybody who reaches this listener is trusted with it.
 WHO_HEADER = "Demitasse-Operator"
@@ -175,7 +175,7 @@ async def explain(request: web.Request) -> web.Response:
 async def _read(request: web.Request, kind: type[Body]) -> Body:
     if request.content_type != payloads.JSON:  # which a browser asks us about before it sends it
         raise UnsupportedMediaType(field="Content-Type", members={"accepted": [payloads.JSON]})
-    data = await read_body(request, _MAX_BODY_BYTES, _BODY_TIMEOUT_SECONDS, _BODY_TIMEOUT_SECONDS)
+    data = await read_body(request, _MAX_BODY_BYTES, request.app[LIMITS])
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:

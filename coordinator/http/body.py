@@ -8,10 +8,10 @@ announced length costs nothing. Knows no format: that is `payloads`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from aiohttp import StreamReader, hdrs, web
+from aiohttp import hdrs, web
 
 from coordinator.errors import (
     BodyTimeout,
@@ -20,11 +20,12 @@ from coordinator.errors import (
     PayloadTooLarge,
     UnsupportedContentEncoding,
 )
+from coordinator.http.inflate import WINDOW_BITS, inflate
+from coordinator.http.pace import Pace
+from coordinator.http.watched import Watched
 
-#: What an HTTP server has to be told so that all of this holds: aiohttp's parser would otherwise
-#: undo a Content-Encoding before anybody was admitted, answer some itself in plain text, and pass
-#: unknown ones through as they came.
-SERVER_OPTIONS: dict[str, Any] = {"auto_decompress": False}
+#: Of what chunks cost beside their contents: so much, and an eighth of the contents.
+_FRAMING_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,11 @@ class PayloadLimits:
     body_timeout: float
     """Seconds that a body may take from the first byte read to the last."""
     body_idle_timeout: float
-    """Seconds in which at least something of it has to arrive."""
+    """Seconds in which at least something of it has to arrive, and over which it keeps its pace."""
+    min_rate: float
+    """Bytes per second, at which it has to arrive at least."""
+    max_inflated_bytes: int
+    """Of a body that was compressed."""
 
 
 async def defer_continue(request: web.Request) -> None:
@@ -52,23 +57,18 @@ async def defer_continue(request: web.Request) -> None:
     """
 
 
-async def read_body(
-    request: web.Request, max_bytes: int, max_seconds: float, idle_seconds: float
-) -> bytes:
-    """All of the body.
+async def read_body(request: web.Request, max_bytes: int, limits: PayloadLimits) -> bytes:
+    """All of the body, inflated where it was compressed.
 
     Args:
-        max_bytes: above this many, announced or arrived, it is refused.
-        max_seconds: for the whole of it, from the first byte read.
-        idle_seconds: in which at least something of it has to arrive.
+        max_bytes: above this many, announced or arrived, or inflated, it is refused.
+        limits: on the time that it may take, and on what a compressed one may become.
 
     Raises:
         PayloadTooLarge, EmptyBody, BodyTimeout, InvalidEncodedBody,
         UnsupportedContentEncoding.
     """
-    headers = request.headers
-    if hdrs.CONTENT_ENCODING in headers:
-        _check_encodings(headers.getall(hdrs.CONTENT_ENCODING))
+    encoding = _encoding(request)
     announced = request.content_length
     if announced is not None and announced > max_bytes:
         raise PayloadTooLarge(f"the body has {announced} bytes, at most {max_bytes} are accepted")
@@ -80,35 +80,61 @@ async def read_body(
                 raise _too_large(max_bytes)
         else:
             await _send_continue(request)
-            async with asyncio.timeout(max_seconds):
-                body = await _collect(content, max_bytes, idle_seconds)
+            async with asyncio.timeout(limits.body_timeout):
+                body = await _collect(request, max_bytes, limits)
     except TimeoutError as error:
-        raise BodyTimeout(f"the body took longer than {max_seconds:g} s to arrive") from error
+        raise BodyTimeout(
+            f"the body took longer than {limits.body_timeout:g} s to arrive"
+        ) from error
     except web.RequestPayloadError as error:
-        raise InvalidEncodedBody(f"the body cannot be decoded: {error}") from error
+        raise InvalidEncodedBody(
+            "the body is not chunked as RFC 9112, section 7.1, has it"
+        ) from error
+    if body and encoding is not None:
+        most = min(max_bytes, limits.max_inflated_bytes)
+        body = await asyncio.to_thread(inflate, body, encoding, most)
     if not body:
         raise EmptyBody
     return body
 
 
-async def _collect(content: StreamReader, max_bytes: int, idle_seconds: float) -> bytes:
+async def _collect(request: web.Request, max_bytes: int, limits: PayloadLimits) -> bytes:
     chunks: list[bytes] = []
-    size = 0
+    size, most, content = 0, _most_on_the_wire(request), request.content
+    now = asyncio.get_running_loop().time
+    pace = Pace(limits.min_rate, limits.body_idle_timeout, now())
     try:
         async with asyncio.timeout(None) as idle:
-            while chunk := await _next(content, idle, idle_seconds):
+            while True:
+                idle.reschedule(now() + limits.body_idle_timeout)
+                chunk = await content.readany()
+                if not chunk:
+                    break
                 size += len(chunk)
                 if size > max_bytes:
                     raise _too_large(max_bytes)
+                if not pace.kept(now(), size):
+                    raise BodyTimeout(f"fewer than {limits.min_rate:g} bytes/s arrived")
+                if most(size):
+                    raise InvalidEncodedBody("its chunks are too small")
                 chunks.append(chunk)
     except TimeoutError:
-        raise BodyTimeout(f"nothing of the body arrived for {idle_seconds:g} s") from None
+        raise BodyTimeout(
+            f"nothing of the body arrived for {limits.body_idle_timeout:g} s"
+        ) from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _next(content: StreamReader, idle: asyncio.Timeout, idle_seconds: float) -> bytes:
-    idle.reschedule(asyncio.get_running_loop().time() + idle_seconds)
-    return await content.readany()
+def _most_on_the_wire(request: web.Request) -> Callable[[int], bool]:
+    """Whether so much of a body has taken more of the connection than chunks may.
+
+    A body in chunks of a byte each costs six times its length, and a call for each of them.
+    """
+    connection = request.protocol
+    if not isinstance(connection, Watched):
+        raise TypeError("requests come over watched connections")
+    before = connection.received_bytes
+    return lambda size: connection.received_bytes - before > _FRAMING_BYTES + size + size // 8
 
 
 async def _send_continue(request: web.Request) -> None:
@@ -122,11 +148,17 @@ def _too_large(max_bytes: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"the body has more than the {max_bytes} bytes that are accepted")
 
 
-def _check_encodings(values: list[str]) -> None:
-    """Photos are compressed already, and a body that grows while it is read invites bombs."""
-    if [value.strip().lower() for value in values] != ["identity"]:
-        raise UnsupportedContentEncoding(
-            f"Content-Encoding {', '.join(values)!r} is not accepted; send the bytes themselves",
-            field="Content-Encoding",
-            members={"accepted": ["identity"]},
-        )
+def _encoding(request: web.Request) -> str | None:
+    """The one coding that the body is in, where it is in any; None: it is as it came."""
+    values = request.headers.getall(hdrs.CONTENT_ENCODING, ())
+    named = [value.strip().lower() for value in values]
+    if named in ([], ["identity"]):
+        return None
+    if len(named) == 1 and named[0] in WINDOW_BITS:
+        return named[0]
+    raise UnsupportedContentEncoding(
+        f"Content-Encoding {', '.join(values)!r} is not accepted; send the bytes themselves, "
+        "or compressed once",
+        field="Content-Encoding",
+        members={"accepted": ["identity", "gzip", "deflate"]},
+    )

@@ -13,19 +13,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from typing import cast
 
-from coordinator.errors import BodyTimeout, DemitasseError, Internal
+from coordinator.errors import BodyTimeout, DemitasseError, HeadTimeout, Internal
 from coordinator.explanations import CANCELLED, part_of
 from coordinator.http import plain, replies
+from coordinator.http.complaints import UNREAD
 from coordinator.http.errands import Errand, errand
 from coordinator.http.express import Express
 from coordinator.http.head import header_timeout
+from coordinator.http.pace import Pace
 from coordinator.http.plain import PlainHead, written
+from coordinator.http.reading import Reading, reset
 from coordinator.http.replies import Reply
 from coordinator.merge import Outcome, model_entry
-from coordinator.metrics import count_cancelled, count_request, received
+from coordinator.metrics import count_cancelled, count_request, count_unasked, received
 from coordinator.records import Part, Record
 from coordinator.ticket import Prediction
 
@@ -58,15 +62,16 @@ class Connection(asyncio.BufferedProtocol):
         "_head",
         "_heard",
         "_id",
+        "_inside",
         "_last",
+        "_pace",
         "_paused",
-        "_read",
+        "_reading",
         "_route",
         "_started",
         "_stuck",
         "_swallow",
         "_transport",
-        "_unread",
     )
 
     def __init__(self, express: Express) -> None:
@@ -82,8 +87,11 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False  # reading: too much came ahead
         self._stuck = False  # writing: the caller reads nothing
         self._last = False  # it was answered that nothing more will be
-        self._unread = 0  # bytes of answers that had not left when it was looked at
-        self._started = self._heard = time.monotonic()
+        self._inside = False  # counted at the doors
+        self._started = self._heard = now = time.monotonic()
+        patience = express.patience
+        self._pace = Pace(patience.least_per_second, patience.body_idle, now)
+        self._reading = Reading(patience, now)
 
     def close(self) -> None:
         """Hangs up, once what was written has left."""
@@ -101,41 +109,45 @@ class Connection(asyncio.BufferedProtocol):
 
     def look(self, now: float) -> None:
         """Hangs up on a caller who makes others wait for longer than is granted."""
-        patience = self._express.patience
-        if not self._reads(now):
-            self.abort()
+        patience, transport = self._express.patience, self._transport
+        if transport is None:
+            return
+        if not self._reading.kept(transport, now):
+            self._express.complaints.note(self._address, UNREAD, "")
+            reset(transport)
             return
         silent = now - self._heard
         if self._last:
             if now > self._deadline:
                 self.close()
         elif self._swallow:
-            if silent > patience.body_idle or now - self._started > patience.body:
+            kept = self._pace.kept(now, -self._swallow, self._swallow)
+            if not kept or silent > patience.body_idle or now - self._started > patience.body:
                 self.close()
         elif self._head is None:
-            if self._unread:  # it has the last answer to read before it can wait for another
-                self._heard = now
-            elif silent > patience.keepalive:
-                self.close()
+            self._look_between_requests(now, silent)
         elif self._awaits_body:
-            too_slow = self._too_slow(now)
-            if too_slow:
-                self._give_up(too_slow)
-            elif silent > patience.body_idle:
-                self._give_up(f"nothing of the body arrived for {patience.body_idle:g} s")
+            why = self._too_slow(now) or self._too_slowly(now, silent)
+            if why:
+                self._give_up(why)
 
-    def _reads(self, now: float) -> bool:
-        """Whether something of what was written has left in the time that is granted for it."""
-        assert self._transport is not None
-        unread, before = self._transport.get_write_buffer_size(), self._unread
-        self._unread = unread
-        if not unread or not before or unread < before:
-            self._read = now
-        return now - self._read <= self._express.patience.body
+    def _look_between_requests(self, now: float, silent: float) -> None:
+        patience = self._express.patience
+        if self._reading.unread:  # it has the last answer to read before it can wait for another
+            self._heard = now
+        elif self._ahead:
+            if silent > patience.head:
+                self._turn_away(HeadTimeout())
+        elif silent > patience.keepalive:
+            self.close()
 
     @property
     def _awaits_body(self) -> bool:
         return self._body is not None and self._filled < len(self._body)
+
+    @property
+    def _missing(self) -> int:
+        return 0 if self._body is None else len(self._body) - self._filled
 
     def _too_slow(self, now: float) -> str:
         """Why a body that goes on arriving now does so too late; nothing where it does not."""
@@ -143,6 +155,15 @@ class Connection(asyncio.BufferedProtocol):
             return "the body took longer to arrive than the request may take"
         if now - self._started > self._express.patience.body:
             return f"the body took longer than {self._express.patience.body:g} s to arrive"
+        return ""
+
+    def _too_slowly(self, now: float, silent: float) -> str:
+        """Why a body that is still to come is not waited for; nothing where it is."""
+        patience = self._express.patience
+        if silent > patience.body_idle:
+            return f"nothing of the body arrived for {patience.body_idle:g} s"
+        if not self._pace.kept(now, self._filled, self._missing):
+            return f"fewer than {patience.least_per_second:g} bytes/s arrived"
         return ""
 
     def _give_up(self, why: str) -> None:
@@ -155,16 +176,28 @@ class Connection(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("peername")
         if peer:  # not of a caller who has left already
             self._address = peer[0]
+        refusal = self._express.doors.enter(self._address)
+        self._inside = refusal is None
+        self._express.outside += refusal is not None
         self._express.connections.add(self)
         if self._express.draining:  # it was on its way when the listener was closed
             self.close()
+        elif refusal is not None:
+            self._turn_away(refusal) if self._express.has_time_to_refuse else self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._express.left(self)
+        self._leave()
         self._transport = None
         if self._head is not None:
             self._left()
         self._free()
+
+    def _leave(self) -> None:
+        self._express.left(self)
+        if self._inside:
+            self._express.doors.leave(self._address)
+        else:
+            self._express.outside -= 1
 
     def pause_writing(self) -> None:
         self._stuck = True
@@ -264,6 +297,7 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(error)
             return
         self._body[: len(arrived)] = arrived
+        self._pace.begin(self._started, self._filled, self._missing)
 
     def _ask(self, body: bytes | memoryview) -> None:
         """Sets to work, now that all is here."""
@@ -331,7 +365,9 @@ class Connection(asyncio.BufferedProtocol):
         assert self._transport is not None
         self._swallow = head.length - self._filled
         self._last = last or self._express.draining or self._swallow > _SWALLOW_BYTES
-        self._transport.write(written(reply, self._id, self._express.stamp, last=self._last))
+        data = written(reply, self._id, self._express.stamp, last=self._last)
+        self._reading.written += len(data)
+        self._transport.write(data)
         now = time.monotonic()
         count_request(self._route, reply.status, code, now - self._started)
         if part is not None:
@@ -345,12 +381,25 @@ class Connection(asyncio.BufferedProtocol):
         self._free()
         self._head = None
         self._heard = now
+        if self._swallow:
+            self._pace.begin(now, -self._swallow, self._swallow)
         if self._last:
             self._deadline = now + self._express.patience.lingering
             if not self._swallow:
                 self.close()
         elif self._ahead:
             asyncio.get_running_loop().call_soon(self._advance)
+
+    def _turn_away(self, error: DemitasseError) -> None:
+        """Tells a caller without a request, waits a little for it to read that, and hangs up."""
+        assert self._transport is not None
+        id, now = replies.request_id(None), time.monotonic()
+        reply = replies.refusal(error, id)
+        self._last, self._swallow = True, sys.maxsize
+        self._deadline = now + self._express.patience.lingering
+        self._transport.write(written(reply, id, self._express.stamp, last=True))
+        count_unasked(reply.status, error.code)
+        self._express.complaints.note(self._address, error.detail, "")
 
     def _left(self) -> None:
         """The caller did, before the answer."""
@@ -379,7 +428,7 @@ class Connection(asyncio.BufferedProtocol):
         """From here on, this is aiohttp's connection."""
         transport, ahead = self._transport, self._ahead
         assert transport is not None
-        self._express.left(self)
+        self._leave()
         self._transport, self._ahead = None, b""
         protocol = self._express.aiohttp()
         transport.set_protocol(protocol)

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
-from email.utils import formatdate
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from coordinator.analysis import Analysis
 from coordinator.errors import DemitasseError
 from coordinator.http import payloads
 from coordinator.http.body import PayloadLimits
+from coordinator.http.complaints import Complaints
+from coordinator.http.doors import Doors
 from coordinator.http.head import Callers, Timeouts
-from coordinator.http.plain import PlainHead, PlainHeads
-from coordinator.http.replies import SERVER_NAME
+from coordinator.http.lookout import Lookout
+from coordinator.http.pace import Patience
+from coordinator.http.plain import PlainHead, PlainHeads, stamp
 from coordinator.metrics import flush
 from coordinator.records import Records
 from coordinator.router import ModelRef, resolve
@@ -29,21 +30,8 @@ from model_registry.snapshot import Snapshot, Version
 
 #: Of a read that looks for a head. What follows of a large body is received in its own place.
 _READ_BYTES = 16 * 1024
-#: How often connections are looked at that wait for their caller, at the least.
-_LOOK_SECONDS = 0.5
-
-
-class Patience(NamedTuple):
-    """How long a connection may wait for its caller, in seconds."""
-
-    keepalive: float
-    """For the next request, and from its first byte for the rest of its head."""
-    body: float
-    """For all of a body, and for something of an answer to be read."""
-    body_idle: float
-    """For something more of it."""
-    lingering: float
-    """For the rest of a refused body, thrown away so that the caller gets to see the answer."""
+#: Of connections that are told that there are too many, so that they get to read it.
+_TURNED_AWAY = 256
 
 
 class OpenConnection(Protocol):
@@ -69,12 +57,14 @@ class Express:
         timeouts: Timeouts,
         callers: Callers,
         patience: Patience,
+        doors: Doors,
         records: Records,
         aiohttp: Callable[[], asyncio.Protocol],
     ) -> None:
         """
         Args:
             snapshot: the models as last seen.
+            doors: whom a connection asks when it is made; who takes one over asks again.
             records: told of every request that ends here.
             aiohttp: makes the protocol that a connection is handed over to.
         """
@@ -83,12 +73,13 @@ class Express:
         self.timeouts = timeouts
         self.callers = callers
         self.patience = patience
+        self.doors = doors
         self.records = records
         self.aiohttp = aiohttp
+        self.complaints = Complaints()
         self.heads = PlainHeads()
         self.scratch = memoryview(bytearray(_READ_BYTES))
         """What is read by whoever reads now; nobody keeps a view of it."""
-        self.connections: set[OpenConnection] = set()
         self.draining = False
         self.stamp = ""
         self._snapshot = snapshot
@@ -96,9 +87,10 @@ class Express:
         self._resolved: dict[ModelRef, Version] = {}
         self._max_number_bytes = min(limits.max_json_bytes, limits.max_body_bytes)
         self._empty = asyncio.Event()
-        shortest = min(patience.keepalive, patience.body_idle, patience.lingering)
-        self._interval = min(_LOOK_SECONDS, max(shortest / 2, 0.05))
-        self._look()
+        self._lookout: Lookout[OpenConnection] = Lookout(patience.look_seconds, self._refresh)
+        self.connections = self._lookout.connections
+        self.outside = 0
+        """Of those, how many are here to be told that there are too many."""
 
     def takes(self, head: PlainHead) -> bool:
         """Whether such a body is read here. Where not, aiohttp's road says why, or reads it."""
@@ -137,7 +129,12 @@ class Express:
                     await self._empty.wait()
         for connection in list(self.connections):
             connection.abort()
-        self._timer.cancel()
+        self._lookout.stop()
+
+    @property
+    def has_time_to_refuse(self) -> bool:
+        """Whether one more who cannot come in is told so, and waited for while it reads that."""
+        return self.outside <= _TURNED_AWAY
 
     def left(self, connection: OpenConnection) -> None:
         """It was closed, or handed over."""
@@ -145,11 +142,7 @@ class Express:
         if self.draining and not self.connections:
             self._empty.set()
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         """What need not be done for every request."""
-        self._timer = asyncio.get_running_loop().call_later(self._interval, self._look)
-        self.stamp = f"Server: {SERVER_NAME}\r\nDate: {formatdate(usegmt=True)}\r\n"
+        self.stamp = stamp()
         flush()
-        now = time.monotonic()
-        for connection in list(self.connections):
-            connection.look(now)

@@ -1,25 +1,28 @@
 """Who may speak to the admin API: programs, and no page that an operator's browser has open.
 
-The listener is on loopback and asks for no credentials, but a browser on the
-same machine reaches it on behalf of any site: under that site's own name, once
-its DNS points here (rebinding), or across origins. Such requests are refused
-here, before any handler; that bodies are JSON is `admin`'s part.
+On loopback the listener may do without a key, but a browser on the same machine
+reaches it on behalf of any site: under that site's own name, once its DNS points
+here (rebinding), or across origins. Such requests are refused here, before any
+handler; that bodies are JSON is `admin`'s part. That there is a key where the
+listener is not on loopback is `config`'s.
 """
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from coordinator.errors import ForeignOrigin, MisdirectedRequest
+from coordinator.errors import ForeignOrigin, MisdirectedRequest, Unauthenticated
 
 
-def programs_only(own_name: str) -> Middleware:
+def programs_only(own_name: str, key: str) -> Middleware:
     """A middleware for the admin application.
 
     Args:
+        key: what `Authorization: Bearer` has to bring; empty: nothing.
         own_name: what the listener is called, beside `localhost` and any IP address. No
             site can take a name that is none of its own, and an address is no name.
     """
@@ -37,9 +40,17 @@ def programs_only(own_name: str) -> Middleware:
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and origin.lower() != f"http://{host.lower()}":
             raise ForeignOrigin(f"a page of {origin!r} may not use the admin API", field="Origin")
+        if key and not _brings(request, key):
+            raise Unauthenticated(field="Authorization")
         return await handler(request)
 
     return guard
+
+
+def _brings(request: web.Request, key: str) -> bool:
+    scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    same = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), key.encode())
+    return same and scheme.lower() == "bearer"
 
 
 def _is_own(host: str, names: frozenset[str]) -> bool:

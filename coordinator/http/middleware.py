@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
 from coordinator import errors
@@ -21,11 +21,13 @@ from coordinator.http import replies
 from coordinator.http.answers import respond
 from coordinator.http.keys import ASKED, CAME, RECORDS, REFUSED, REQUEST_ID
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
+from coordinator.http.watched import Watched
 from coordinator.metrics import count_cancelled, count_request, received
 from coordinator.records import PART_BYTES, Part, Record
 
 _log = logging.getLogger(__name__)
 
+_VERSIONS = (HttpVersion11, HttpVersion10)
 _FROM_AIOHTTP: dict[int, type[DemitasseError]] = {
     404: errors.UnknownRoute,
     405: errors.MethodNotAllowed,
@@ -38,6 +40,14 @@ _FROM_AIOHTTP: dict[int, type[DemitasseError]] = {
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its id, and whatever it raises the shape of a problem document."""
+    connection = request.protocol
+    if not isinstance(connection, Watched):
+        raise TypeError("requests come over watched connections")
+    connection.began()
+    if request.version not in _VERSIONS:  # aiohttp would answer in the same
+        connection.hang_up(errors.BadRequest("HTTP/1.1 and HTTP/1.0 are spoken here"))
+        request[REFUSED] = errors.BadRequest.code, None
+        return web.Response(status=400)  # to nobody
     request_id = replies.request_id(request.headers.get(REQUEST_ID_HEADER))
     request[REQUEST_ID] = request_id
     try:
@@ -58,6 +68,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     if not response.prepared:
         response.headers[REQUEST_ID_HEADER] = request_id
         response.headers[hdrs.SERVER] = SERVER_NAME  # else aiohttp tells versions
+    last = not request.content.is_eof()
+    if last:  # what is still on its way could not be told from the next request
+        response.force_close()
+    connection.ended(response.content_length or 0, last=last)
     return response
 
 
@@ -120,10 +134,8 @@ def _check_expectation(request: web.Request) -> None:
 def _refusal(request: web.Request, error: DemitasseError, request_id: str) -> web.StreamResponse:
     request[REFUSED] = error.code, error.reckoning
     response = respond(replies.refusal(error, request_id))
-    if not request.content.is_eof():
-        # Part of the body is still on its way: the next request on this
-        # connection could not be told from it.
-        response.force_close()
+    if isinstance(error, errors.Unauthenticated):
+        response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     return response
 
 

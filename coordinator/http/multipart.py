@@ -105,7 +105,11 @@ def _header(body: bytes, start: int, index: int) -> tuple[bytes, int]:
 
 def _part(header: bytes, data: memoryview, index: int) -> Part:
     fields: dict[str, str] = {}
-    for line in header.decode(errors="replace").split("\r\n") if header else ():
+    try:
+        lines = header.decode().split("\r\n") if header else []
+    except UnicodeDecodeError as error:
+        raise InvalidMultipart(f"the header of part {index} is not UTF-8") from error
+    for line in lines:
         name, colon, value = line.partition(":")
         if not colon:
             raise InvalidMultipart(f"the header of part {index} has a line without a colon")
@@ -116,13 +120,16 @@ def _part(header: bytes, data: memoryview, index: int) -> Part:
             f"part {index} has Content-Transfer-Encoding {transfer!r}; send the bytes themselves"
         )
     parameters = _parameters(fields.get("content-disposition", ""))
-    return Part(parameters.get("name"), _filename(parameters), data)
+    return Part(parameters.get("name"), _filename(parameters, index), data)
 
 
-def _filename(parameters: dict[str, str]) -> str | None:
+def _filename(parameters: dict[str, str], index: int) -> str | None:
     extended = parameters.get("filename*")
     if extended is not None and extended.lower().startswith("utf-8''"):
-        return unquote(extended[7:])
+        try:
+            return unquote(extended[7:], errors="strict")
+        except UnicodeDecodeError as error:
+            raise InvalidMultipart(f"the file name of part {index} is not UTF-8") from error
     return parameters.get("filename")
 
 

@@ -15,7 +15,9 @@ from aiohttp import web
 
 from coordinator.http.body import defer_continue
 from coordinator.http.head import TIMEOUT_HEADER
+from coordinator.http.inflate import WINDOW_BITS
 from coordinator.http.replies import PROBLEM_JSON
+from wire import names
 from wire.flows import CALLER_HEADER, CALLER_PATTERN, CLASS_HEADER, CLASSES
 
 Schema = dict[str, Any]
@@ -244,7 +246,7 @@ TIMEOUTS = [
     }
     for name, place in (("timeout", "query"), (TIMEOUT_HEADER, "header"))
 ]
-FLOW = [
+HEADERS = [
     {
         "name": CLASS_HEADER,
         "in": "header",
@@ -256,6 +258,12 @@ FLOW = [
         "in": "header",
         "description": "For whom it is: callers share each model. Without it, the peer's address.",
         "schema": {"type": "string", "pattern": f"^{CALLER_PATTERN}$"},
+    },
+    {
+        "name": "Content-Encoding",
+        "in": "header",
+        "description": "How the body was compressed, once.",
+        "schema": {"type": "string", "enum": ["identity", *WINDOW_BITS]},
     },
 ]
 REFERENCES = {
@@ -280,21 +288,21 @@ OPTIONAL = {
 }
 
 
-def _path(name: str, description: str) -> Schema:
+def _path(name: str, pattern: str, description: str) -> Schema:
     return {
         "name": name,
         "in": "path",
         "required": True,
         "description": description,
-        "schema": TEXT,
+        "schema": TEXT | {"pattern": f"^{pattern}$"},
     }
 
 
-NAME = _path("name", "A model's name.")
-VERSION = _path("version", "A version, the beginning of one, or an alias.")
+NAME = _path("name", names.NAME, "A model's name.")
+VERSION = _path("version", names.SELECTOR, "A version, the beginning of one, or an alias.")
 
 #: What a route that takes a body can answer beside its own; docs/errors.md has the codes.
-BODY_PROBLEMS = (400, 404, 408, 413, 415, 417, 422, 429, 500, 503, 504)
+BODY_PROBLEMS = (400, 404, 408, 413, 415, 417, 422, 429, 431, 500, 503, 504)
 
 
 def _operation(
@@ -325,7 +333,7 @@ def _infer(*path: Schema) -> Schema:
         "One model's answer to its own input",
         _ref("Inference"),
         body=EXAMPLE_BODIES,
-        parameters=[*path, *TIMEOUTS, *FLOW],
+        parameters=[*path, *TIMEOUTS, *HEADERS],
         problems=BODY_PROBLEMS,
     )
 
@@ -345,7 +353,7 @@ DOCUMENT: Schema = {
                 "Photos through every model that is asked for",
                 _ref("Analysis"),
                 body=PHOTO_BODIES,
-                parameters=[REFERENCES, REQUIRED, OPTIONAL, *TIMEOUTS, *FLOW],
+                parameters=[REFERENCES, REQUIRED, OPTIONAL, *TIMEOUTS, *HEADERS],
                 problems=BODY_PROBLEMS,
             )
         },

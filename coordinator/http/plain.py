@@ -10,11 +10,13 @@ head over and over: those seen lately are not looked at twice.
 from __future__ import annotations
 
 import re
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple
 
-from coordinator.http.replies import REQUEST_ID_HEADER, Reply
+from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME, Reply
 from coordinator.router import ModelRef
+from wire.names import NAME, SELECTOR
 
 #: A head starts like this, or it is not plain.
 START = b"POST /models/"
@@ -23,10 +25,7 @@ END = b"\r\n\r\n"
 MAX_BYTES = 4096
 _REMEMBERED = 1024
 
-_REQUEST = re.compile(
-    rb"POST /models/([a-z][a-z0-9-]{0,62})"
-    rb"(?:/versions/([a-z0-9][a-z0-9.-]{0,62}))?/infer HTTP/1\.1"
-)
+_REQUEST = re.compile(rf"POST /models/({NAME})(?:/versions/({SELECTOR}))?/infer HTTP/1\.1".encode())
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}):[ \t]*((?:[!-~]+(?: [!-~]+)*)?)[ \t]*")
 _LENGTH = re.compile(r"[1-9][0-9]{0,9}")
 #: With one of these the body or the connection is no longer plain.
@@ -124,6 +123,11 @@ def _fields(lines: list[bytes]) -> dict[str, str] | None:
         if name != "connection" or value.lower() != "keep-alive":
             fields[name] = value
     return fields
+
+
+def stamp() -> str:
+    """The header lines that all replies of this second have."""
+    return f"Server: {SERVER_NAME}\r\nDate: {formatdate(usegmt=True)}\r\n"
 
 
 def written(reply: Reply, request_id: str, stamp: str, *, last: bool) -> bytes:

@@ -29,7 +29,7 @@ def explain(id: RequestId, home: Home = None, as_json: AsJson = False) -> None:
         raise CommandError(
             f"nothing runs on {settings.home}, and records last no longer than the platform"
         )
-    with open_http(status.admin_url) as http:
+    with open_http(status.admin_url, key=settings.admin_key) as http:
         found = call(http, "GET", f"/requests/{quote(id, safe='')}")
     if as_json:
         print_json(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import time
@@ -106,4 +107,29 @@ def _open(path: Path) -> IO[str]:
 def _print(reader: LogReader, lines: Iterable[str], named: bool) -> None:
     prefix = f"{reader.path.stem}: " if named else ""
     for line in lines:
-        print(prefix + line, end="" if line.endswith("\n") else "\n", flush=True)
+        print(prefix + readable(line), flush=True)
+
+
+def readable(line: str) -> str:
+    """A line as people read it; of a JSON object, its parts in order, a traceback below.
+
+    What callers and models wrote is in there: nothing that a terminal would obey is left.
+    """
+    try:
+        said = json.loads(line)
+        start = [said.pop(key) for key in ("time", "level", "logger", "message")]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return _harmless(line.rstrip("\n"))
+    error = said.pop("error", None)
+    facts = [f"{name}={value!r}" for name, value in said.items()]
+    first = _harmless(" ".join(map(str, (*start, *facts))))
+    return "\n".join([first, *map(_harmless, str(error).splitlines())] if error else [first])
+
+
+def _harmless(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\t" else each.encode("unicode_escape").decode()
+        for each in text
+    )

@@ -53,7 +53,7 @@ def open_operations(settings: Settings) -> Iterator[Operations]:
 
     status = read_status(settings.home)
     if status.running and status.admin_url is not None:
-        with open_http(status.admin_url) as http:
+        with open_http(status.admin_url, key=settings.admin_key) as http:
             yield ThroughAdmin(http)
     else:
         with open_catalog(settings) as catalog:

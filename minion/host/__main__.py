@@ -23,14 +23,12 @@ from minion.host.server import create_app
 from minion.host.spec import ServiceSpec, read_spec
 from minion.host.temporary import clear
 from wire.lifetimes import end_with
+from wire.logs import log_as_json
 
 
 def main() -> int:
     arguments = _arguments()
-    logging.basicConfig(
-        level=arguments.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    log_as_json(arguments.log_level)
     # What models print is in the log whatever else is.
     logging.getLogger("demitasse.worker").setLevel(logging.INFO)
     if arguments.parent_pid is not None and not end_with(arguments.parent_pid):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from demitasse.cli.failures import CommandError
-from demitasse.cli.logs import LogReader, find_logs
+from demitasse.cli.logs import LogReader, find_logs, readable
 
 FILES = ("caption-1.0.0-0", "caption-1.1.0-0", "caption-frozen-1.0.0-0", "coordinator-0")
 
@@ -68,3 +68,27 @@ def test_a_log_that_was_emptied_is_followed_from_its_new_beginning(tmp_path: Pat
         log.write_text("new\n")
 
         assert list(reader.more()) == ["new\n"]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("a model said this\n", "a model said this"),
+        ("no end", "no end"),
+        ("\x1b[2Jgone\n", "\\x1b[2Jgone"),
+        ('{"time": "t", "level": "info", "logger": "l", "message": "m"}\n', "t info l m"),
+        (
+            '{"time": "t", "level": "info", "logger": "l", "message": "a\\nb\\u001b", "n": 3}',
+            "t info l a\\nb\\x1b n=3",
+        ),
+        (
+            '{"time": "t", "level": "error", "logger": "l", "message": "m", "error": "x\\n  y"}',
+            "t error l m\nx\n  y",
+        ),
+        ('{"message": "a model said this"}\n', '{"message": "a model said this"}'),
+        ("[1]\n", "[1]"),
+        ("5\n", "5"),
+    ],
+)
+def test_lines_are_shown_as_people_read_them(line: str, shown: str) -> None:
+    assert readable(line) == shown

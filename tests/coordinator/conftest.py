@@ -14,8 +14,8 @@ Loops = dict[str, Callable[[], asyncio.AbstractEventLoop]]
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Loops:
-    """The express lane leans on what transports do, and coordinators run on uvloop."""
-    if item.path.name == "test_express.py":
+    """The edge leans on what transports do, and coordinators run on uvloop."""
+    if item.path.name in {"test_express.py", "test_watched.py"}:
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
 

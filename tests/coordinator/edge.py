@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from coordinator.http.body import SERVER_OPTIONS, PayloadLimits, defer_continue
+from coordinator.http.body import PayloadLimits, defer_continue
+from coordinator.http.doors import Doors
 from coordinator.http.middleware import problems
+from coordinator.http.pace import Patience
+from coordinator.http.watched import Watch
 
 LIMITS = PayloadLimits(
     max_body_bytes=4096,
@@ -21,6 +24,17 @@ LIMITS = PayloadLimits(
     max_parts=4,
     body_timeout=30.0,
     body_idle_timeout=20.0,
+    min_rate=0.0,
+    max_inflated_bytes=3072,
+)
+PATIENCE = Patience(
+    keepalive=75.0,
+    head=5.0,
+    body=60.0,
+    body_idle=5.0,
+    answer=8.0,
+    lingering=2.0,
+    least_per_second=0.0,
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -41,16 +55,15 @@ async def serving(handler: Handler, *, path: str = "/x") -> AsyncIterator[int]:
     """The port of a server that answers POST on `path` with this handler."""
     app = web.Application(middlewares=[problems])
     app.router.add_post(path, handler, expect_handler=defer_continue)
-    runner = web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0, **SERVER_OPTIONS
-    )
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    watch = Watch(runner, PATIENCE, Doors(100, 100))
+    listener = await asyncio.get_running_loop().create_server(watch.protocol, "127.0.0.1", 0)
     try:
-        yield runner.addresses[0][1]
+        yield listener.sockets[0].getsockname()[1]
     finally:
-        await runner.cleanup()
+        listener.close()
+        await watch.close()
 
 
 class Caller:

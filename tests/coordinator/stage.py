@@ -22,7 +22,15 @@ import httpx
 from aiohttp import web
 from PIL import Image
 
-from coordinator.app import Rooms, create_admin_app, create_runner, open_rooms, serve_public
+from coordinator.app import (
+    Rooms,
+    create_admin_app,
+    doors_of,
+    listening,
+    open_rooms,
+    open_watch,
+    serve_public,
+)
 from coordinator.config import Settings
 from coordinator.decoder import DECODER, DECODER_INPUT, DECODER_VERSION
 from coordinator.replica import Place, Replica
@@ -266,12 +274,11 @@ class Stage:
         chosen = replace(self.settings, **settings)
         rooms = await self.exits.enter_async_context(open_rooms(chosen, name="test", only=only))
         # Not by `serve_admin`: its name for itself need not be one that resolves here.
-        admin = create_runner(create_admin_app(chosen, rooms), chosen)
-        self.exits.push_async_callback(admin.cleanup)
-        await admin.setup()
-        await web.TCPSite(admin, "127.0.0.1", 0).start()
+        admin = await open_watch(create_admin_app(chosen, rooms), chosen, doors_of(chosen))
+        self.exits.push_async_callback(admin.close)
+        admin_port = await self.exits.enter_async_context(listening(admin.protocol, "127.0.0.1", 0))
         port = await self.exits.enter_async_context(serve_public(chosen, rooms))
-        coordinator = Coordinator(rooms, port, admin.addresses[0][1])
+        coordinator = Coordinator(rooms, port, admin_port)
         self.exits.push_async_callback(coordinator.client.aclose)
         self.exits.push_async_callback(coordinator.admin.aclose)
         for lease in self.leases.alive():

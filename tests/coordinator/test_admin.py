@@ -9,9 +9,12 @@ import pytest
 from edge import calling
 from stage import Stage, eventually
 
+from coordinator.http.access import ADMIN
 from wire.tuning import Tuning
 
 WHO = {"Demitasse-Operator": "ada"}
+KEY = "a-key-of-some-length"
+BEARER = {"Authorization": f"Bearer {KEY}"}
 
 
 async def test_new_settings_are_in_force_on_connected_hosts_when_the_answer_comes(
@@ -334,9 +337,43 @@ async def test_what_a_page_could_have_a_browser_send_is_refused_and_changes_noth
 async def test_it_answers_to_addresses_and_to_its_own_names(
     stage: Stage, headers: dict[str, str]
 ) -> None:
-    coordinator = await stage.coordinator(admin_host="ops.internal")
+    coordinator = await stage.coordinator(admin_host="ops.internal", admin_key=KEY)
 
-    assert (await coordinator.admin.get("/fleet", headers=headers)).status_code == 200
+    answer = await coordinator.admin.get("/fleet", headers={**headers, **BEARER})
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": KEY},
+        {"Authorization": f"Basic {KEY}"},
+        {"Authorization": f"Bearer {KEY}x"},
+        {"Authorization": f"Bearer {KEY[:-1]}"},
+        {"Authorization": b"Bearer \xff\xfe"},
+        {"Authorization": "Bearer"},
+    ],
+    ids=["none", "no scheme", "another scheme", "longer", "shorter", "no text", "empty"],
+)
+async def test_where_there_is_a_key_every_route_wants_it(
+    stage: Stage, headers: dict[str, str]
+) -> None:
+    coordinator = await stage.coordinator(admin_key=KEY)
+
+    for method, path in sorted(ADMIN):
+        refused = await coordinator.admin.request(method, path, headers=headers)
+
+        assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated"), path
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert KEY not in refused.text
+
+
+async def test_with_its_key_it_answers(stage: Stage) -> None:
+    coordinator = await stage.coordinator(admin_key=KEY)
+
+    assert (await coordinator.admin.get("/fleet", headers=BEARER)).status_code == 200
 
 
 async def test_a_body_is_asked_for_once(stage: Stage) -> None:

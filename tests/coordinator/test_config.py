@@ -178,3 +178,28 @@ def test_both_apis_on_one_port_are_refused():
         load_settings(environment={}, port=9000, admin_port=9000)
 
     assert load_settings(environment={}, port=0, admin_port=0).port == 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "ops.internal", ""])
+def test_off_loopback_the_admin_api_needs_a_key(host):
+    with pytest.raises(InvalidSettings, match="admin_host"):
+        Settings(admin_host=host)
+
+    assert Settings(admin_host=host, admin_key="a-key-of-some-length").admin_host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_on_loopback_it_may_do_without(host):
+    assert Settings(admin_host=host).admin_key == ""
+
+
+@pytest.mark.parametrize("key", ["short", "with a space in it", "ünprintable-to-some", "x" * 257])
+def test_a_key_that_is_refused_is_not_shown(key):
+    with pytest.raises(InvalidSettings) as refused:
+        Settings(admin_key=key)
+
+    assert key not in str(refused.value)
+
+
+def test_a_key_is_not_shown_with_the_settings():
+    assert "a-key-of-some-length" not in repr(Settings(admin_key="a-key-of-some-length"))

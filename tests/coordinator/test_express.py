@@ -18,15 +18,17 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from edge import Caller, Reply, calling
+from edge import PATIENCE, Caller, Reply, calling
 from stage import PATIENCE_SECONDS, Coordinator, Gate, Host, Stage, eventually
 
 from coordinator.app import Rooms, serve_public
 from coordinator.config import Settings
 from coordinator.http.body import PayloadLimits
 from coordinator.http.connection import Connection
-from coordinator.http.express import Express, Patience
+from coordinator.http.doors import Doors
+from coordinator.http.express import Express
 from coordinator.http.head import Callers, Timeouts
+from coordinator.http.pace import Patience
 from coordinator.http.plain import END, PlainHeads
 from coordinator.link import Settle
 
@@ -378,7 +380,7 @@ async def test_what_is_sent_ahead_is_left_in_the_socket_and_answered_in_its_turn
 async def test_a_caller_who_reads_no_answers_holds_up_nobody_and_is_hung_up_on(
     stage: Stage,
 ) -> None:
-    coordinator = await serving(stage, body_timeout=0.4)
+    coordinator = await serving(stage, answer_timeout=0.4)
     data = large(1, 400_000) * 200
     raw = RawCaller(coordinator.port, receive_bytes=65536)
 
@@ -470,8 +472,11 @@ async def closed_despite_trickle(caller: Caller) -> bool:
         return True
 
 
-async def test_a_refused_body_that_trickles_is_not_read_for_ever(stage: Stage) -> None:
-    coordinator = await serving(stage, body_timeout=0.3)
+@pytest.mark.parametrize("settings", [{"body_timeout": 0.3}, {"body_idle_timeout": 0.3}])
+async def test_a_refused_body_that_trickles_is_not_read_for_ever(
+    stage: Stage, settings: dict[str, float]
+) -> None:
+    coordinator = await serving(stage, **settings)
 
     async with calling(coordinator.port) as caller:
         await asked(caller, request(b"", path="/models/nobody/infer", length=100_000))
@@ -517,9 +522,9 @@ async def test_a_body_that_does_not_come_is_a_408_and_its_place_is_given_back(
 @pytest.mark.parametrize(
     ("patience", "headers", "why"),
     [
-        (Patience(75, 1e-6, 5, 2), {}, "the body took longer than 1e-06 s to arrive"),
+        (PATIENCE._replace(body=1e-6), {}, "the body took longer than 1e-06 s to arrive"),
         (
-            Patience(75, 60, 5, 2),
+            PATIENCE,
             {"Demitasse_Timeout": "0.000001"},
             "the body took longer to arrive than the request may take",
         ),
@@ -549,19 +554,29 @@ async def test_a_body_that_is_complete_when_its_time_is_over_is_a_408_too(
 async def test_a_connection_on_which_no_head_is_completed_is_closed(
     stage: Stage, sent: bytes
 ) -> None:
-    coordinator = await serving(stage, keepalive_timeout=0.1)
+    coordinator = await serving(stage, keepalive_timeout=0.1, head_timeout=0.1, lingering_time=0.1)
 
     async with calling(coordinator.port) as caller:
-        await caller.send(sent)
+        if sent:
+            assert error(await asked(caller, sent)) == (408, "head-timeout")
         assert await closed(caller)
 
 
-async def test_a_head_that_trickles_is_not_read_for_ever(stage: Stage) -> None:
-    coordinator = await serving(stage, keepalive_timeout=0.3)
+@pytest.mark.parametrize("size", [1000, 150_528], ids=["small", "large"])
+async def test_a_body_that_trickles_is_a_408_though_it_never_stands_still(
+    stage: Stage, size: int
+) -> None:
+    coordinator = await serving(stage, lingering_time=0.1, body_idle_timeout=0.3)
 
     async with calling(coordinator.port) as caller:
-        await caller.send(b"POST /models/gate/infer HTTP/1.1\r\nX: ")
-        assert await closed_despite_trickle(caller)
+        await caller.send(request(b"abcd", BYTES, length=size))
+        reading = asyncio.create_task(caller.reply())
+        await trickle(caller, reading.done)
+        reply = await reading
+
+    assert error(reply) == (408, "body-timeout")
+    assert "1024 bytes/s" in reply.json()["detail"]
+    await all_given_back(coordinator)
 
 
 async def test_a_connection_is_idle_from_its_last_answer_and_not_from_its_last_request(
@@ -686,10 +701,11 @@ def express(
     values: dict[str, Any] = {
         "snapshot": coordinator.rooms.directory.current,
         "analysis": coordinator.rooms.analysis,
-        "limits": PayloadLimits(64 * MIB, 2 * MIB, MIB, 1, 1, 60, 5),
+        "limits": PayloadLimits(64 * MIB, 2 * MIB, MIB, 1, 1, 60, 5, 0, MIB),
         "timeouts": Timeouts(30, 300),
         "callers": Callers({}),
-        "patience": Patience(75, 60, 5, 2),
+        "patience": PATIENCE,
+        "doors": Doors(100, 100),
         "records": coordinator.rooms.records,
         "aiohttp": aiohttp,
     }
@@ -733,7 +749,8 @@ async def test_what_may_still_become_a_plain_head_is_waited_for(stage: Stage) ->
 
 
 async def test_who_reads_slowly_is_idle_from_when_the_answer_has_left(stage: Stage) -> None:
-    lane, transport = express(await stage.coordinator()), FakeTransport()
+    patience = PATIENCE._replace(least_per_second=10)
+    lane, transport = express(await stage.coordinator(), patience=patience), FakeTransport()
     connection = Connection(lane)
     connection.connection_made(transport)
     deliver(connection, request())
@@ -916,7 +933,7 @@ async def test_a_head_without_an_end_is_refused(stage: Stage) -> None:
 
     async with calling(coordinator.port) as caller:
         await caller.send(b"POST /models/gate/infer HTTP/1.1\r\nX: " + b"x" * 20_000)
-        assert (await caller.head())[0] == 400
+        assert (await caller.head())[0] == 431
 
 
 # Draining.

@@ -90,6 +90,8 @@ def test_file_names_as_clients_write_them(parameters, filename):
         b"--b\r\nno colon\r\n\r\n1\r\n--b--",
         b"--b\r\nA: b",
         b"--b" + b" " * 100_000 + b"\r\n",
+        b'--b\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n1\r\n--b--',
+        b"--b\r\nContent-Disposition: form-data; filename*=utf-8''%ff\r\n\r\n1\r\n--b--",
     ],
     ids=lambda body: repr(body[:30]),
 )

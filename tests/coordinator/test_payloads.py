@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 
 import msgpack
 import pytest
@@ -10,7 +11,13 @@ from edge import LIMITS, Reply, exchange, post
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.errors import DemitasseError, InvalidJson, InvalidMsgpack
+from coordinator.errors import (
+    DemitasseError,
+    InputMismatch,
+    InvalidJson,
+    InvalidMsgpack,
+    PayloadTooLarge,
+)
 from coordinator.http import payloads
 from wire.tensor import Tensor, TensorSpec
 
@@ -359,6 +366,34 @@ async def test_many_numbers_one_by_one_are_refused_and_the_binary_forms_named(bo
     assert "application/msgpack" in reply.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"inputs": {"x": [' + b"[]," * 300_000 + b"1]}}", "application/json"),
+        (b'{"inputs": {"x": [1]}, "parameters": {"p": [' + b"{}," * 300_000 + b"1]}}",
+            "application/json"),
+        (b"\x81\xa6inputs\x81\xa1x\xdd\x00\x0f\x42\x40" + b"\x90" * 1_000_000, MSGPACK),
+        (b"\x81\xa6inputs\x81\xa1x\xdd\x00\x0f\x42\x40" + b"\x01" * 1_000_000, MSGPACK),
+    ],
+    ids=["lists", "objects", "packed lists", "packed numbers"],
+)  # fmt: skip
+def test_a_megabyte_of_lists_is_refused_before_they_are_made(body, content_type):
+    tracemalloc.start()
+    with pytest.raises(PayloadTooLarge, match="send tensors as"):
+        payloads.parse_example(body, content_type, {"x": TensorSpec("float32", (-1,))})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 3 * 2**20
+
+
+def test_a_long_list_of_something_else_than_numbers_is_refused():
+    body = b'{"inputs": {"x": [' + b"[]," * 5000 + b"1]}}"
+
+    with pytest.raises(InputMismatch, match="not all float32"):
+        payloads.parse_example(body, "application/json", {"x": TensorSpec("float32", (-1,))})
+
+
 @pytest.mark.parametrize("content_type", [BYTES, MSGPACK])
 async def test_a_large_tensor_comes_as_binary(content_type):
     data = bytes(3000)
@@ -446,7 +481,7 @@ def test_garbage_in_msgpack_gives_an_example_or_a_refusal(body):
 
 
 def test_deep_nesting_is_refused_without_a_stack_overflow():
-    deep = b'{"inputs": {"x": ' + b"[" * 100_000
+    deep = b'{"inputs": {"x": ' + b"[" * 60_000
     with pytest.raises(InvalidJson):
         payloads.parse_example(deep, "application/json", SPECS)
     with pytest.raises(InvalidMsgpack):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -504,7 +505,9 @@ async def test_a_host_logs_what_its_level_says(
 
         await eventually(failed, "the worker has ended")
 
-    assert ("WARNING demitasse.host.keeper" in capfd.readouterr().err) == told
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    said = {(line["level"], line["logger"]) for line in lines}
+    assert (("warning", "demitasse.host.keeper") in said) == told
 
 
 async def test_a_spec_that_makes_no_sense_is_named_at_start(tmp_path: Path) -> None:

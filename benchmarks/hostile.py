@@ -1,0 +1,160 @@
+"""What callers notice of 1,500 others who mean harm, and how soon those are rid of.
+
+1,000 connections send half a head, 500 on each road; 500 more
+ask for a long document many times over and read a byte a second. Meanwhile eight
+connections ask a no-op model, one request each at a time. By turns without and
+with the hostile ones; the medians are shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.load import Load, load
+from benchmarks.requests import NUMBER, Request
+from benchmarks.servers import EXAMPLES, demitasse, machine
+
+HALF_HEADS, READERS = 1000, 500
+HALVES = (
+    b"GET /models HTTP/1.1\r\nHost: x\r\nX: ",
+    b"POST /models/noop/infer HTTP/1.1\r\nHost: x\r\nX: ",
+)
+DOCUMENT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20
+CONNECTIONS = 8
+ROUNDS = 3
+SECONDS = 10.0
+#: What a hostile connection waits for its end.
+PATIENCE_SECONDS = 30.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--attack", type=int, metavar="PORT", help="be the hostile ones")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    chosen = parser.parse_args()
+    if chosen.attack:
+        print(json.dumps(uvloop.run(attack(chosen.attack))))
+        return
+    measure(chosen.rounds)
+
+
+def measure(rounds: int) -> None:
+    request = Request(
+        "/models/noop/infer",
+        b'{"inputs": {"x": [%b]}}' % NUMBER,
+        {"Content-Type": "application/json"},
+    )
+    calm: list[Load] = []
+    hostile: list[Load] = []
+    ends: list[dict[str, float]] = []
+    with demitasse([EXAMPLES / "noop"]) as server:
+        load(server.url, request, connections=CONNECTIONS, seconds=2)  # what is new is slow
+        for _ in range(rounds):
+            calm.append(load(server.url, request, connections=CONNECTIONS, seconds=SECONDS))
+            with attacking(server.url) as told:
+                hostile.append(load(server.url, request, connections=CONNECTIONS, seconds=SECONDS))
+            ends.append(told)
+    show(calm, hostile, ends)
+
+
+@contextlib.contextmanager
+def attacking(url: str) -> Iterator[dict[str, float]]:
+    """The hostile ones in a process of their own; afterwards, what became of them."""
+    told: dict[str, float] = {}
+    command = [sys.executable, "-m", "benchmarks.hostile", "--attack", str(urlsplit(url).port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield told
+        out, _ = process.communicate()
+    told.update(json.loads(out))
+
+
+def show(calm: list[Load], hostile: list[Load], ends: list[dict[str, float]]) -> None:
+    console = Console()
+    console.print(machine())
+    table = Table("others", "requests/s", "p50 ms", "p99 ms", "failed")
+    for name, loads in (("calm", calm), ("with 1,500 hostile ones", hostile)):
+        median = statistics.median
+        table.add_row(
+            name,
+            f"{median(each.requests / each.seconds for each in loads):.0f}",
+            f"{median(each.p50_ms for each in loads):.2f}",
+            f"{median(each.p99_ms for each in loads):.2f}",
+            str(sum(each.failed for each in loads)),
+        )
+    console.print(table)
+    for name in ends[0]:
+        console.print(f"{name}: {', '.join(f'{each[name]:.1f}' for each in ends)}")
+
+
+async def attack(port: int) -> dict[str, float]:
+    """How many of each kind were hung up on, and after how many seconds the last was."""
+    heads = [half_a_head(port, HALVES[number % 2]) for number in range(HALF_HEADS)]
+    readers = [a_byte_a_second(port) for _ in range(READERS)]
+    ends = await asyncio.gather(*heads, *readers)
+    found: dict[str, float] = {}
+    for name, of_kind in (("half heads", ends[:HALF_HEADS]), ("slow readers", ends[HALF_HEADS:])):
+        closed = [each for each in of_kind if each is not None]
+        found[f"{name} closed"] = len(closed)
+        found[f"{name}: the last closed after, s"] = max(closed, default=0.0)
+    return found
+
+
+async def half_a_head(port: int, half: bytes) -> float | None:
+    """After how many seconds we are hung up on."""
+    async with open_connection(port) as connection:
+        loop, began = asyncio.get_running_loop(), time.monotonic()
+        await loop.sock_sendall(connection, half)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while await loop.sock_recv(connection, 4096):
+                    pass
+        except TimeoutError:
+            return None
+        except ConnectionError:
+            pass
+        return time.monotonic() - began
+
+
+async def a_byte_a_second(port: int) -> float | None:
+    """Likewise. That we were, is asked of the socket: what it has yet to read hides it."""
+    async with open_connection(port) as connection:
+        loop, began = asyncio.get_running_loop(), time.monotonic()
+        try:
+            await loop.sock_sendall(connection, DOCUMENT)
+            while time.monotonic() < began + PATIENCE_SECONDS:
+                await asyncio.sleep(1.0)
+                if not await loop.sock_recv(connection, 1):
+                    return time.monotonic() - began
+                if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    return time.monotonic() - began
+        except ConnectionError:
+            return time.monotonic() - began
+        return None
+
+
+@contextlib.asynccontextmanager
+async def open_connection(port: int) -> AsyncIterator[socket.socket]:
+    """A socket that takes little ahead of whoever reads it."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+        yield connection
+
+
+if __name__ == "__main__":
+    main()
