@@ -36,8 +36,6 @@ HALVES = (
 DOCUMENT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 3
 #: Few enough to leave the machine some room: the hostile ones are on it too.
 CONNECTIONS = 2
-#: Until all the hostile ones have connected.
-SETTLED_SECONDS = 2.0
 ROUNDS = 3
 SECONDS = 10.0
 #: What a hostile connection waits for its end.
@@ -80,10 +78,16 @@ def attacking(url: str) -> Iterator[dict[str, float]]:
     told: dict[str, float] = {}
     command = [sys.executable, "-m", "benchmarks.hostile", "--attack", str(urlsplit(url).port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        time.sleep(SETTLED_SECONDS)
+        connected(process)
         yield told
         out, _ = process.communicate()
     told.update(json.loads(out))
+
+
+def connected(process: subprocess.Popen[str]) -> None:
+    """Returns when all the hostile ones have connected and asked."""
+    if process.stdout is None or not process.stdout.readline():
+        raise RuntimeError("the hostile ones ended at once")
 
 
 def show(calm: list[Load], hostile: list[Load], ends: list[dict[str, float]]) -> None:
@@ -106,9 +110,17 @@ def show(calm: list[Load], hostile: list[Load], ends: list[dict[str, float]]) ->
 
 async def attack(port: int) -> dict[str, float]:
     """How many of each kind were hung up on, and after how many seconds the last was."""
-    heads = [half_a_head(port, HALVES[number % 2]) for number in range(HALF_HEADS)]
-    readers = [a_byte_a_second(port) for _ in range(READERS)]
-    ends = await asyncio.gather(*heads, *readers)
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = []
+        for number in range(HALF_HEADS + READERS):
+            sent = HALVES[number % 2] if number < HALF_HEADS else DOCUMENT
+            sockets.append(await stack.enter_async_context(open_connection(port)))
+            await asyncio.get_running_loop().sock_sendall(sockets[-1], sent)
+        began = time.monotonic()
+        print("connected", flush=True)
+        heads = [half_a_head(each, began) for each in sockets[:HALF_HEADS]]
+        readers = [a_byte_a_second(each, began) for each in sockets[HALF_HEADS:]]
+        ends = await asyncio.gather(*heads, *readers)
     found: dict[str, float] = {}
     for name, of_kind in (("half heads", ends[:HALF_HEADS]), ("slow readers", ends[HALF_HEADS:])):
         closed = [each for each in of_kind if each is not None]
@@ -117,37 +129,31 @@ async def attack(port: int) -> dict[str, float]:
     return found
 
 
-async def half_a_head(port: int, half: bytes) -> float | None:
+async def half_a_head(connection: socket.socket, began: float) -> float | None:
     """After how many seconds we are hung up on."""
-    async with open_connection(port) as connection:
-        loop, began = asyncio.get_running_loop(), time.monotonic()
-        await loop.sock_sendall(connection, half)
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while await loop.sock_recv(connection, 4096):
-                    pass
-        except TimeoutError:
-            return None
-        except ConnectionError:
-            pass
-        return time.monotonic() - began
-
-
-async def a_byte_a_second(port: int) -> float | None:
-    """Likewise. That we were, is asked of the socket: what it has yet to read hides it."""
-    async with open_connection(port) as connection:
-        loop, began = asyncio.get_running_loop(), time.monotonic()
-        try:
-            await loop.sock_sendall(connection, DOCUMENT)
-            while time.monotonic() < began + PATIENCE_SECONDS:
-                await asyncio.sleep(1.0)
-                if not await loop.sock_recv(connection, 1):
-                    return time.monotonic() - began
-                if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                    return time.monotonic() - began
-        except ConnectionError:
-            return time.monotonic() - began
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await asyncio.get_running_loop().sock_recv(connection, 4096):
+                pass
+    except TimeoutError:
         return None
+    except ConnectionError:
+        pass
+    return time.monotonic() - began
+
+
+async def a_byte_a_second(connection: socket.socket, began: float) -> float | None:
+    """Likewise. That we were, is asked of the socket: what it has yet to read hides it."""
+    try:
+        while time.monotonic() < began + PATIENCE_SECONDS:
+            await asyncio.sleep(1.0)
+            if not await asyncio.get_running_loop().sock_recv(connection, 1):
+                return time.monotonic() - began
+            if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                return time.monotonic() - began
+    except ConnectionError:
+        return time.monotonic() - began
+    return None
 
 
 @contextlib.asynccontextmanager
