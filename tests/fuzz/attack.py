@@ -18,8 +18,6 @@ CODES = {
     code: int(status) if status else 422
     for code, status in re.findall(r"^\| `([a-z0-9-]+)` \| (\d{3})?", _PAGE.read_text(), re.M)
 }
-#: Of a model that says NaN where it was asked NaN, which raw tensors may hold.
-NOT_OURS = {"invalid-output"}
 #: Of a 5xx, only these are meant: nobody serves it now, or not within its time.
 DELIBERATE = {503, 504}
 _BATCH = 250
@@ -145,8 +143,6 @@ def judged(answer: Answer) -> tuple[str | None, str]:
         return "it is no problem document", ""
     document = json.loads(answer.body, parse_constant=_no_such_number)
     code = document["code"]
-    if code in NOT_OURS:
-        return None, code
     if code not in CODES:
         return "its code is not documented", code
     if answer.status != CODES[code] or document["status"] != answer.status:
