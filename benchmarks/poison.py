@@ -51,7 +51,7 @@ class Kind(NamedTuple):
 KINDS = [
     Kind("raise"),
     Kind("abort"),
-    Kind("abort", share=0.3, spares=1),
+    Kind("abort", spares=1),
     Kind("exit", share=0.1),
     Kind("segmentation fault", share=0.1),
     Kind("abort", culprits=2, share=0.1),

@@ -56,7 +56,9 @@ async def test_what_cost_a_process_or_its_memory_is_refused_unexecuted(
 
 
 async def test_where_memory_ran_out_the_model_says_how_large_its_batches_are(stage: Stage) -> None:
-    coordinator, _ = await served(stage, max_queue_delay_seconds=20.0)  # for a full batch
+    coordinator, _ = await served(stage)
+    window = {"max_queue_delay_seconds": 20.0}  # for a full batch
+    assert (await coordinator.admin.patch("/models/touchy/settings", json=window)).is_success
     before = (await coordinator.client.get("/models/touchy")).json()["admission"]
 
     answers = await asyncio.gather(*(coordinator.infer("touchy", x) for x in range(8)))
