@@ -9,7 +9,7 @@ PROCESSES ?= 1
 EXAMPLES := $(patsubst %/model.toml,%,$(wildcard examples/*/model.toml))
 UP_FLAGS := --port $(PORT) --admin-port $(ADMIN_PORT) --processes $(PROCESSES)
 
-.PHONY: setup run test redis check bench bench-accept fuzz peers fmt lint types docs lock clean
+.PHONY: setup run test redis check bench bench-accept fuzz chaos chaos-long peers fmt lint types docs lock clean
 
 setup: $(VENV)/.ready ## the platform's environment, from the lock file
 
@@ -43,6 +43,12 @@ fmt: setup
 
 types: setup
 	$(BIN)/mypy
+
+chaos: setup ## random faults for a minute, callers who know what is right: CHAOS_SEED=
+	$(BIN)/python -m pytest -s tests/chaos
+
+chaos-long: setup ## the same for half an hour
+	CHAOS_SECONDS=1800 $(BIN)/python -m pytest -s tests/chaos
 
 bench: setup ## cost and yield against floors of the same run; fails when worse by a third
 	$(BIN)/python -m benchmarks.bench

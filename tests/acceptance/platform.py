@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from tests.acceptance.invariants import descriptors, leaking, shared_memory, tracebacks
+
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
 PHOTO = EXAMPLES / "photos" / "cat.jpg"
@@ -60,6 +62,8 @@ class Platform:
         self.url = f"http://127.0.0.1:{port}"
         self.admin_url = f"http://127.0.0.1:{admin_port}"
         self.log = (home / "up.log").open("wb")
+        self.temporary = home / "tmp"
+        self.temporary.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
             [
                 sys.executable, "-m", "demitasse", "up", "--home", str(home),
@@ -68,6 +72,7 @@ class Platform:
             ],
             stdout=self.log,
             stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(self.temporary)},
         )  # fmt: skip
         self.client = httpx.Client(base_url=self.url, timeout=60)
 
@@ -89,6 +94,11 @@ class Platform:
         """Examples of a model that are queued or running, as a coordinator sees it."""
         replicas = httpx.get(f"{self.admin_url}/fleet").json()["replicas"]
         return sum(each["occupied"] for each in replicas if each["model"] == model)
+
+    def is_empty(self) -> bool:
+        """Whether no example is queued or running anywhere, as far as coordinators see."""
+        replicas = httpx.get(f"{self.admin_url}/fleet").json()["replicas"]
+        return not any(each["occupied"] for each in replicas)
 
     def ready(self) -> bool:
         assert self.process.poll() is None, self.output()
@@ -125,18 +135,33 @@ class Platform:
 def running(
     home: Path, packages: Sequence[Path], *, processes: int = 1, within: float = 60
 ) -> Iterator[Platform]:
-    """A platform that serves these packages; everything it started is gone afterwards."""
+    """A platform that serves these packages; everything it started is gone afterwards, and
+    before that everything it took for callers who have gone."""
     home.mkdir(parents=True, exist_ok=True)
+    named = shared_memory()
     demitasse("publish", *map(str, packages), home=home)
     platform = Platform(home, processes=processes)
     try:
         platform.wait_until_ready(within)
         pids = [each["pid"] for each in platform.status() if each["pid"]]
+        before = descriptors(pids)
         yield platform
+        if platform.process.poll() is None:
+            _nothing_is_kept(platform, before)
     finally:
         platform.stop()
     gone = eventually(lambda: not any(map(alive, pids)), within=5, what="the end of all processes")
     assert gone
+    assert not list(platform.temporary.iterdir()), "temporary files were left"
+    assert shared_memory() <= named, "shared memory was left"
+    assert not tracebacks(home / "logs")
+
+
+def _nothing_is_kept(platform: Platform, before: dict[int, int]) -> None:
+    platform.client.close()
+    eventually(platform.is_empty, within=15, what="the end of all that was asked")
+    leaks = leaking(before, descriptors(before))
+    assert not leaks, f"descriptors before and now, by process: {leaks}"
 
 
 def alive(pid: int) -> bool:
