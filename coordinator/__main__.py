@@ -37,12 +37,12 @@ def main() -> int:
         return 1
     try:
         settings = load_settings()
+        log_as_json(settings.log_level)
+        settings = _affordable(settings)
+        uvloop.run(_serve(settings, arguments.siblings, arguments.only))
     except InvalidSettings as error:
         print(error, file=sys.stderr)
         return 2
-    log_as_json(settings.log_level)
-    settings = _affordable(settings)
-    uvloop.run(_serve(settings, arguments.siblings, arguments.only))
     return 0
 
 

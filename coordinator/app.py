@@ -21,6 +21,7 @@ from coordinator.analysis import Analysis
 from coordinator.arrivals import Arrivals, arrivals_folder
 from coordinator.cache import AccuracyRule
 from coordinator.config import Settings
+from coordinator.credentials import link_credentials
 from coordinator.directory import Directory, Places
 from coordinator.fleet import Fleet
 from coordinator.http import admin, native, nowhere, openapi
@@ -107,12 +108,16 @@ async def open_rooms(
             several.
         only: references to the models that this platform serves; empty: all that the registry
             says are served.
+
+    Raises:
+        InvalidSettings: a file of the links' credentials is missing or wrong.
     """
+    credentials = link_credentials(settings)
     engine = open_engine(settings.registry_url)
     catalog = Catalog(engine, ArtifactStore(settings.home / "artifacts"))
     parcels, records = Parcels(), Records()
     arrivals = _arrivals(settings)
-    fleet = Fleet(name, parcels, arrivals.note)
+    fleet = Fleet(name, parcels, arrivals.note, credentials)
     try:
         async with _results(settings) as results, _recording(arrivals):
             directory = Directory(

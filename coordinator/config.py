@@ -266,6 +266,21 @@ class Settings:
             "How often a coordinator looks for changes in the registry.", unit="seconds", least=0.01
         ),
     ] = 0.5
+    link_secret_file: Annotated[
+        str,
+        About(
+            "A file with the secret that links over TCP are opened with, for nobody else to read; "
+            "empty: there are none."
+        ),
+    ] = ""
+    link_ca_file: Annotated[
+        str,
+        About("Who signs the minions' certificates, in PEM; empty: links over TCP are not TLS."),
+    ] = ""
+    link_certificate_file: Annotated[
+        str, About("The certificate, in PEM, for minions that ask for one; empty: none.")
+    ] = ""
+    link_key_file: Annotated[str, About("Its key, in PEM.")] = ""
     log_level: Annotated[str, About(f"The least that is logged: {', '.join(LOG_LEVELS)}.")] = "info"
 
     def __post_init__(self) -> None:
@@ -322,6 +337,12 @@ class Settings:
             "default_timeout",
             self.default_timeout,
             f"at most max_timeout, which is {self.max_timeout:g}",
+        )
+        _refuse_unless(
+            bool(self.link_certificate_file) == bool(self.link_key_file),
+            "link_certificate_file",
+            self.link_certificate_file,
+            "one together with link_key_file, or neither",
         )
         _refuse_unless(
             self.poll_interval < self.lease_ttl,

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from coordinator.arrivals import Note, forget
 from coordinator.errors import DeadlineUnmeetable, QueueFull
+from coordinator.link import NOBODYS, open_link
 from coordinator.parcels import Parcels
 from coordinator.replica import Place, Replica, not_serving
 from coordinator.ticket import Ticket
+from wire.credentials import Credentials
 from wire.flows import ANYBODY, Flow
 from wire.tuning import Tuning
 
@@ -28,6 +31,7 @@ class Fleet:
         name: str,
         parcels: Parcels | None = None,
         note: Callable[[Note], object] = forget,
+        credentials: Credentials = NOBODYS,
     ) -> None:
         """
         Args:
@@ -35,10 +39,11 @@ class Fleet:
             parcels: memory to share with those on this machine.
             note: told of every example that is sent to a minion, and by whoever asks for
                 room of those that find none.
+            credentials: for links to other machines.
         """
         self.parcels = parcels
         self.note = note
-        self._name = name
+        self._open = partial(open_link, name=name, parcels=parcels, credentials=credentials)
         self._replicas: dict[str, Replica] = {}
         self._by_version: dict[tuple[str, str], list[Replica]] = {}
 
@@ -60,7 +65,7 @@ class Fleet:
                 replica.retire()
         for id, place in wanted.items():
             if id not in self._replicas:
-                self._replicas[id] = Replica(place, self._name, self.parcels, self.note)
+                self._replicas[id] = Replica(place, self._open, self.note)
         self._by_version = {}
         for replica in self._replicas.values():
             key = (replica.place.model, replica.place.version)

@@ -4,7 +4,7 @@ One connection to one host. Knows frames and who waits for which answer; which
 host to ask, and whether there is room, is `fleet`'s business. An answer is a
 call, so that a request costs neither task nor future. Nobody waits here without
 an end: deadlines are watched by one timer for all, and when the connection is
-lost, everything in flight fails at once.
+lost, or the host silent for too long, everything in flight fails at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -20,13 +21,16 @@ import msgspec
 
 from coordinator.errors import DeadlineExceeded, DemitasseError, NotServing, PayloadTooLarge
 from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
+from coordinator.upgrade import Upgrade
 from coordinator.wire_codes import from_wire
 from wire.bodies import body_of, padded
+from wire.credentials import Credentials, is_our_own
 from wire.errors import WireError
 from wire.examples import Cancel, Failure, Predict, Refusal, Result
 from wire.flows import ANYBODY, Flow
-from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, UPGRADE_TOKEN, FrameReader, fresh
+from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, FrameReader, fresh
 from wire.greetings import Hello, Memory, Ready
+from wire.heartbeats import HEARTBEAT_SECONDS, Heartbeat, Look, Pulse
 from wire.messages import Message, decode
 from wire.status import Drain, Status
 from wire.tensor import Buffer, Tensor, made
@@ -34,13 +38,8 @@ from wire.tuning import Tune, Tuned, Tuning
 
 log = logging.getLogger("demitasse.coordinator.link")
 
-_UPGRADE = (
-    f"GET /link HTTP/1.1\r\nHost: minion\r\nConnection: Upgrade\r\nUpgrade: {UPGRADE_TOKEN}\r\n\r\n"
-).encode()
-_SWITCHED = b"HTTP/1.1 101 "
-_HEAD_END = b"\r\n\r\n"
-_MAX_HEAD_BYTES = 8192
-CONNECT_TIMEOUT_SECONDS = 5.0
+#: A host that is there answers in milliseconds; of one that came back nobody waits for long.
+CONNECT_TIMEOUT_SECONDS = 3.0
 #: What is read by whichever link reads now; what it keeps is copied out.
 _SCRATCH = memoryview(bytearray(64 * 1024))
 _LOST = "the connection to the minion is lost"
@@ -63,22 +62,26 @@ class _Waiting(msgspec.Struct, frozen=True):
 class Link(asyncio.BufferedProtocol):
     """One open connection; `open_link` makes them."""
 
-    def __init__(self, name: str, parcels: Parcels | None) -> None:
+    def __init__(self, name: str, parcels: Parcels | None, upgrade: Upgrade) -> None:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[Ready] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
         self.status: Status | None = None
         self.stuck = False
-        """The host leaves unread what is sent to it."""
+        """The host leaves unread what is sent to it, or is gone."""
+        self.ending = ""
+        """Why it is of no use any more; empty while it is."""
         self._name = name
         self._parcels = parcels
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader(allocate=self.memory)
-        self._head: bytes | None = b""  # of the answer to the upgrade, until it is complete
+        self._upgrade: Upgrade | None = upgrade  # until it is answered
         self._waiting: dict[int, _Waiting] = {}
         self._watch: asyncio.TimerHandle | None = None
         self._watched = math.inf  # the deadline that the timer is for
+        self._pulse = Pulse()
+        self._beat: asyncio.TimerHandle | None = None
         self._last_id = 0
         self._outgoing: list[Buffer] = []
 
@@ -116,7 +119,7 @@ class Link(asyncio.BufferedProtocol):
             NotServing: the connection is lost.
             PayloadTooLarge: more than a host takes.
         """
-        if self.closed.done():
+        if self.ending:
             raise NotServing(_LOST)
         id = self._last_id = self._last_id + 1
         left = max(deadline - time.monotonic(), 0.0)
@@ -159,7 +162,7 @@ class Link(asyncio.BufferedProtocol):
         """Asks for new numbers; returns those in force. Raises NotServing."""
         id = self._last_id = self._last_id + 1
         answered: asyncio.Future[Tuning | DemitasseError] = self._loop.create_future()
-        if self.closed.done():
+        if self.ending:
             raise NotServing(_LOST)
         self._ask(id, Tune(id, tuning).encode(), _Waiting(settling(answered), math.inf))
         try:
@@ -216,30 +219,51 @@ class Link(asyncio.BufferedProtocol):
         outgoing, self._outgoing = self._outgoing, []
         assert self._transport is not None
         if outgoing and not self._transport.is_closing():
+            self._pulse.said = True
             self._transport.writelines(outgoing)
+
+    def _look(self) -> None:
+        """Says that we are here, or that the host is not any more."""
+        assert self._transport is not None
+        look = self._pulse.look(self._transport.get_write_buffer_size())
+        if look is Look.SILENT:
+            self._fail("the minion has fallen silent")
+            self._abort()
+            return
+        if look is Look.SPEAK:
+            self._send(Heartbeat().encode())
+        self._beat = self._loop.call_later(HEARTBEAT_SECONDS, self._look)
 
     # The event loop calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
-        self._transport.write(_UPGRADE)
+        connection: socket.socket = transport.get_extra_info("socket")
+        if connection.family == socket.AF_UNIX and not is_our_own(connection):
+            self._fail("who listens there is another user than this process")
+            self._abort()
+            return
+        assert self._upgrade is not None
+        self._transport.write(self._upgrade.request)
 
     def pause_writing(self) -> None:
         self.stuck = True
 
     def resume_writing(self) -> None:
-        self.stuck = False
+        self.stuck = bool(self.ending)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._reader.place or _SCRATCH
 
     def buffer_updated(self, nbytes: int) -> None:
+        self._pulse.heard = True
         try:
             if self._reader.place is not None:
                 frames = self._reader.filled(nbytes)
             else:
-                frames = self._reader.feed(self._beyond_head(bytes(_SCRATCH[:nbytes])))
+                data = bytes(_SCRATCH[:nbytes])
+                frames = self._reader.feed(data if self._upgrade is None else self._switch(data))
             for frame in frames:
                 self._received(decode(frame))
         except WireError as error:
@@ -253,30 +277,27 @@ class Link(asyncio.BufferedProtocol):
 
     def _fail(self, detail: str) -> None:
         """Everything in flight fails, each with an error of its own, since each raises it."""
+        self.stuck, self.ending = True, self.ending or detail
         waiting, self._waiting = self._waiting, {}
         for each in waiting.values():
             _tell(each, NotServing(detail))
         if self._watch is not None:
             self._watch.cancel()
             self._watch, self._watched = None, math.inf
+        if self._beat is not None:
+            self._beat.cancel()
         if not self.ready.done():
             self.ready.set_exception(NotServing(detail))
             self.ready.exception()  # whoever was opening the link may have given up already
 
-    def _beyond_head(self, data: bytes) -> bytes:
-        """What follows the answer to the upgrade; nothing while that is incomplete."""
-        if self._head is None:
-            return data
-        head, end, rest = (self._head + data).partition(_HEAD_END)
-        if not end:
-            self._head = head
-            if len(head) > _MAX_HEAD_BYTES:
-                raise WireError("the answer to the upgrade has no end")
+    def _switch(self, data: bytes) -> bytes:
+        """Goes on with the upgrade; what follows its answer."""
+        assert self._upgrade is not None
+        rest = self._upgrade.feed(data)
+        if rest is None:
             return b""
-        if not head.startswith(_SWITCHED):
-            raise WireError("the minion refused the upgrade")
-        self._head = None
-        self._send(Hello(self._name, self._offer()).encode())
+        proof, self._upgrade = self._upgrade.proof, None
+        self._send(Hello(self._name, self._offer(), proof).encode())
         return rest
 
     def _offer(self) -> Memory | None:
@@ -301,7 +322,8 @@ class Link(asyncio.BufferedProtocol):
             self._settle(message.id, message.tuning)
         elif isinstance(message, Ready) and not self.ready.done():
             self.ready.set_result(message)
-        elif not isinstance(message, Drain):  # which the status before it said already
+            self._look()
+        elif not isinstance(message, (Heartbeat, Drain)):  # which the status before it said already
             raise WireError(f"{type(message).__name__} is not for a coordinator")
 
     def _settle(self, id: int, outcome: object) -> None:
@@ -332,10 +354,15 @@ def _too_large() -> PayloadTooLarge:
     return PayloadTooLarge("as numbers in memory, the example is larger than a minion takes")
 
 
+#: Enough for hosts on this machine.
+NOBODYS = Credentials()
+
+
 async def open_link(
     address: str,
     name: str,
     parcels: Parcels | None = None,
+    credentials: Credentials = NOBODYS,
     *,
     within_seconds: float = CONNECT_TIMEOUT_SECONDS,
 ) -> Link:
@@ -344,20 +371,27 @@ async def open_link(
     Args:
         address: `unix:/path` or `tcp:host:port`.
         parcels: memory to share with a host on this machine.
+        credentials: for hosts on others.
 
     Raises:
         OSError: nobody listens there.
-        NotServing: somebody does, and it is not a minion.
+        NotServing: somebody does, and it is not a minion, or none that may be trusted.
         TimeoutError: it did not answer in time.
     """
     loop = asyncio.get_running_loop()
     scheme, _, place = address.partition(":")
     async with asyncio.timeout(within_seconds):
         if scheme == "unix":
-            _, link = await loop.create_unix_connection(lambda: Link(name, parcels), place)
+            upgrade = Upgrade(None)
+            _, link = await loop.create_unix_connection(lambda: Link(name, parcels, upgrade), place)
         else:
+            if credentials.secret is None:
+                raise NotServing("links over TCP need a secret: see link_secret_file")
+            upgrade = Upgrade(credentials.secret)
             host, _, port = place.rpartition(":")
-            _, link = await loop.create_connection(lambda: Link(name, None), host, int(port))
+            _, link = await loop.create_connection(
+                lambda: Link(name, None, upgrade), host, int(port), ssl=credentials.tls
+            )
         try:
             await link.ready
         except BaseException:

@@ -13,14 +13,15 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from coordinator.arrivals import Note, lane_of
 from coordinator.errors import NotServing
-from coordinator.link import Link, open_link
-from coordinator.parcels import Parcels
+from coordinator.link import Link
 from coordinator.returns import Returns
+from wire.frames import fresh
+from wire.greetings import Ready
 from wire.status import Status
 from wire.tuning import Tuning
 
@@ -61,18 +62,26 @@ class Replica:
     after that until the last ticket has come back."""
 
     def __init__(
-        self, place: Place, name: str, parcels: Parcels | None, note: Callable[[Note], object]
+        self,
+        place: Place,
+        open: Callable[[str], Awaitable[Link]],
+        note: Callable[[Note], object],
     ) -> None:
+        """
+        Args:
+            open: a link to an address; raises as `open_link`.
+            note: told of every example that is sent.
+        """
         self.place = place
         self.note = note
         self.lane = lane_of(place.model, place.version)
         self.taken = 0
         self.tuning: Tuning | None = None
         self._returns = Returns(random.random)
-        self._name = name
-        self._parcels = parcels
+        self._open = open
         self._link: Link | None = None
         self._retired = False
+        self._missed = ""
         self._task = asyncio.get_running_loop().create_task(self._stay_connected())
 
     @property
@@ -81,9 +90,8 @@ class Replica:
 
     @property
     def lives(self) -> bool:
-        """Whether the link proves it. Over TCP it does not: a machine that lost its power
-        hangs up on nobody. On this machine the kernel does, for whoever dies."""
-        return self._link is not None and self.place.address.startswith("unix:")
+        """Whether the link proves it: one that is silent does not stay open."""
+        return self._link is not None
 
     @property
     def occupied(self) -> int:
@@ -163,6 +171,10 @@ class Replica:
         told = self._returns.told_for(time.monotonic())
         return Reckoning(self.place.id, self.occupied, self._max_batch_size, told, status)
 
+    def memory(self, size_bytes: int) -> memoryview:
+        """Where an input may be received: in sight of the host, if possible."""
+        return fresh(size_bytes) if self._link is None else self._link.memory(size_bytes)
+
     def link(self) -> Link:
         if self._link is None:
             raise not_serving(self.place.model, self.place.version)
@@ -192,26 +204,31 @@ class Replica:
 
     async def _stay_connected(self) -> None:
         delay = FIRST_RECONNECT_SECONDS
-        while True:
+        while not self._retired:
             try:
-                link = await open_link(self.place.address, self._name, self._parcels)
-            except (OSError, TimeoutError, NotServing) as error:
-                log.debug("no link to %s yet: %s", self.place.id, error)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, LAST_RECONNECT_SECONDS)
-                continue
-            await self._use(link)
-            # A host that hangs up on everybody is not called without end.
-            await asyncio.sleep(FIRST_RECONNECT_SECONDS)
-            delay = FIRST_RECONNECT_SECONDS
+                link = await self._open(self.place.address)
+                await self._use(link)
+                # A host that hangs up on everybody is not called without end.
+                delay = FIRST_RECONNECT_SECONDS
+            except NotServing as error:
+                self._miss(str(error), logging.WARNING)
+            except (OSError, TimeoutError) as error:
+                self._miss(str(error) or "it does not answer", logging.INFO)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LAST_RECONNECT_SECONDS)
+
+    def _miss(self, why: str, level: int) -> None:
+        """Tells the log why there is no link, and not again before there is another reason."""
+        if why != self._missed:
+            self._missed = why
+            log.log(level, "no link to %s: %s", self.place.id, why)
 
     async def _use(self, link: Link) -> None:
-        ready = link.ready.result()
-        if (ready.model, ready.version) != (self.place.model, self.place.version):
-            log.error("%s serves %s %s", self.place.address, ready.model, ready.version)
+        stranger = self._stranger(link.ready.result())
+        if stranger:
             link.close()
-            await asyncio.sleep(LAST_RECONNECT_SECONDS)
-            return
+            raise NotServing(stranger)
+        self._missed = ""
         applied = None
         while self.tuning is not None and self.tuning != applied:  # it may change meanwhile
             applied = self.tuning
@@ -221,14 +238,20 @@ class Replica:
             await link.closed
         finally:
             self._link = None
-        log.info("lost the link to %s", self.place.id)
+        log.info("lost the link to %s: %s", self.place.id, link.ending)
 
+    def _stranger(self, ready: Ready) -> str:
+        """Why whoever answers at the address is not the one that the registry lists.
 
-async def _apply(link: Link, tuning: Tuning) -> None:
-    """A host that cannot be told now is told when it is connected again."""
-    with contextlib.suppress(NotServing, TimeoutError):
-        async with asyncio.timeout(TUNE_TIMEOUT_SECONDS):
-            await link.tune(tuning)
+        One that is listed no more may have been cut off from the registry, not from us. A
+        newer one than is listed will be listed in a moment.
+        """
+        place = self.place
+        if (ready.model, ready.version, ready.replica) != (place.model, place.version, place.id):
+            return f"{place.address} is {ready.replica}, and serves {ready.model} {ready.version}"
+        if ready.epoch < place.epoch:
+            return f"{place.address} is of epoch {ready.epoch}; listed is {place.epoch}"
+        return ""
 
 
 def not_serving(model: str, version: str) -> NotServing:
@@ -236,3 +259,10 @@ def not_serving(model: str, version: str) -> NotServing:
     return NotServing(
         f"no replica of {model} {version} is ready", retry_after=NOT_SERVING_RETRY_SECONDS
     )
+
+
+async def _apply(link: Link, tuning: Tuning) -> None:
+    """A host that cannot be told now is told when it is connected again."""
+    with contextlib.suppress(NotServing, TimeoutError):
+        async with asyncio.timeout(TUNE_TIMEOUT_SECONDS):
+            await link.tune(tuning)

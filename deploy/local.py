@@ -22,6 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from coordinator.config import SETTINGS, Settings
+from coordinator.credentials import link_credentials
 from coordinator.decoder import DECODER, DECODER_VERSION
 from coordinator.errors import DemitasseError
 from coordinator.router import resolve, served
@@ -106,7 +107,9 @@ class LocalDeployment:
 
         Raises:
             DeploymentError: a port or the home is in use, or a model is unknown.
+            InvalidSettings: a file that coordinators would need for links is missing or wrong.
         """
+        link_credentials(self.settings)  # said here, before each of them ends because of it
         with self._locked(), self._ports():
             try:
                 await asyncio.to_thread(migrate, self._engine)

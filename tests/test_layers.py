@@ -35,8 +35,11 @@ ALLOWED = {
 #: Inside the coordinator: the later may know the earlier.
 COORDINATOR_ORDER = [
     {"errors", "metrics", "config", "parcels", "records", "returns", "arrivals"},
-    {"router", "wire_codes", "link", "cache", "digests", "flights", "together"},
-    {"replica", "ticket", "fleet", "directory", "seats"},
+    {
+        *("router", "wire_codes", "credentials", "upgrade", "link"),
+        *("cache", "digests", "flights", "together"),
+    },
+    {"replica", "second_attempts", "ticket", "fleet", "directory", "seats"},
     {"merge", "results", "shared_results"},
     {"decoder", "photos", "examples", "explanations", "analysis", "inquiries"},
     {"http"},

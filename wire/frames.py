@@ -19,7 +19,7 @@ import numpy as np
 from wire.errors import WireError
 from wire.tensor import Buffer, made
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAGIC = b"DM"
 #: What an HTTP connection is upgraded to before the first frame of a link.
 UPGRADE_TOKEN: str = f"demitasse/{PROTOCOL_VERSION}"

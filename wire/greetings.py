@@ -26,9 +26,13 @@ class Hello(NamedTuple):
 
     name: str
     memory: Optional[Memory] = None
+    proof: str = ""
+    """That it knows the secret of links over TCP: see `credentials`."""
 
     def encode(self) -> List[Buffer]:
         head: Dict[str, Any] = {"name": self.name}
+        if self.proof:
+            head["proof"] = self.proof
         if self.memory is not None:
             head["memory"] = self.memory._asdict()
         return encode_frame(Kind.HELLO, 0, pack(head))
@@ -40,7 +44,8 @@ class Hello(NamedTuple):
         if "memory" in head:
             offered = mapped(head, "memory")
             memory = Memory(count(offered, "descriptor"), positive(offered, "size_bytes"))
-        return cls(text(head, "name"), memory)
+        proof = text(head, "proof") if "proof" in head else ""
+        return cls(text(head, "name"), memory, proof)
 
 
 class Ready(NamedTuple):

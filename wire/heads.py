@@ -32,6 +32,7 @@ class Kind:
     DRAIN = 9
     TUNE = 10
     TUNED = 11
+    HEARTBEAT = 12
     LOAD = 32
     LOADED = 33
     RUN = 34

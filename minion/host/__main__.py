@@ -19,9 +19,11 @@ import msgspec
 import uvloop
 from aiohttp import web
 
+from minion.host.credentials import SECRET, credentials_from
 from minion.host.server import create_app
 from minion.host.spec import ServiceSpec, read_spec
 from minion.host.temporary import clear
+from wire.credentials import Credentials, InvalidCredentials
 from wire.lifetimes import end_with
 from wire.logs import log_as_json
 
@@ -40,7 +42,15 @@ def main() -> int:
     except (OSError, msgspec.MsgspecError) as error:
         print(f"{arguments.spec}: {error}", file=sys.stderr)
         return 2
-    uvloop.run(_serve(spec, arguments.address, arguments.grace))
+    try:
+        credentials = credentials_from(os.environ)
+    except InvalidCredentials as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not arguments.address.startswith("unix:") and credentials.secret is None:
+        print(f"{arguments.address}: links over TCP need a secret; see {SECRET}", file=sys.stderr)
+        return 2
+    uvloop.run(_serve(spec, arguments.address, arguments.grace, credentials))
     return 0
 
 
@@ -58,23 +68,27 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _serve(spec: ServiceSpec, address: str, grace_seconds: float) -> None:
+async def _serve(
+    spec: ServiceSpec, address: str, grace_seconds: float, credentials: Credentials
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = create_app(spec, grace_seconds=grace_seconds, adopts_orphans=True)
+    app = create_app(
+        spec, grace_seconds=grace_seconds, secret=credentials.secret, adopts_orphans=True
+    )
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await _site(runner, address).start()
+        await _site(runner, address, credentials).start()
         gc.freeze()  # what was made so far stays; looking through it again takes 15 ms
         await stop.wait()
     finally:
         await runner.cleanup()
 
 
-def _site(runner: web.AppRunner, address: str) -> web.BaseSite:
+def _site(runner: web.AppRunner, address: str, credentials: Credentials) -> web.BaseSite:
     scheme, _, place = address.partition(":")
     if scheme == "unix":
         # A socket left behind by a host that was killed.
@@ -82,7 +96,7 @@ def _site(runner: web.AppRunner, address: str) -> web.BaseSite:
         os.umask(0o077)
         return web.UnixSite(runner, place)
     host, _, port = place.rpartition(":")
-    return web.TCPSite(runner, host, int(port))
+    return web.TCPSite(runner, host, int(port), ssl_context=credentials.tls)
 
 
 if __name__ == "__main__":

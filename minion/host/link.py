@@ -3,7 +3,8 @@
 Many requests are in flight on one connection and are answered in any order.
 What arrives in one read is submitted before the lane decides on a batch, and
 what leaves in one turn of the event loop is one write (uvloop gathers it). A
-coordinator that is gone has nobody waiting behind it: its examples are abandoned.
+coordinator that is gone, or silent for too long, has nobody waiting behind it: its
+examples are abandoned.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import cast
 from minion.host.examples import Answered, Example, Outcome, Refused
 from minion.host.lane import Lane
 from minion.host.shared import open_shared
+from wire.credentials import same
 from wire.errors import WireError
 from wire.examples import Cancel, Failure, Predict, Refusal, Result
 from wire.frames import MAX_EXAMPLE_BYTES, FrameReader
 from wire.greetings import Hello, Ready
+from wire.heartbeats import HEARTBEAT_SECONDS, Heartbeat, Look, Pulse
 from wire.messages import Message, decode
 from wire.status import Drain, Promise, Status
 from wire.tensor import Buffer, made
@@ -49,11 +52,17 @@ class HostLink(asyncio.Protocol):
         ready: Ready,
         links: Links,
         on_lost: Callable[[Exception | None], None],
+        proof: str | None = None,
     ) -> None:
+        """
+        Args:
+            proof: what its Hello has to prove; None: the kernel has said who it is.
+        """
         self._lane = lane
         self._ready = ready
         self._links = links
         self._on_lost = on_lost
+        self._proof = proof
         self._reader = FrameReader(max_body_bytes=MAX_EXAMPLE_BYTES)
         self._memory: memoryview | None = None
         self._greeted = False
@@ -61,6 +70,8 @@ class HostLink(asyncio.Protocol):
         self._examples: dict[int, Example] = {}
         self._pushed: Status | None = None
         self._push_timer: asyncio.TimerHandle | None = None
+        self._pulse = Pulse()
+        self._beat: asyncio.TimerHandle | None = None
         self._outgoing: list[Buffer] = []
         self.peer = ""
 
@@ -69,11 +80,14 @@ class HostLink(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
         self._links.add(self)
         self._lane.on_change.append(self.push_status)
+        self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._links.discard(self)
         self._lane.on_change.remove(self.push_status)
         self._cancel_push()
+        if self._beat is not None:
+            self._beat.cancel()
         for example in self._examples.values():
             self._lane.abandon(example)
         self._examples.clear()
@@ -90,6 +104,7 @@ class HostLink(asyncio.Protocol):
         self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
+        self._pulse.heard = True
         try:
             for frame in self._reader.feed(data):
                 self._received(decode(frame, self._memory))
@@ -139,10 +154,12 @@ class HostLink(asyncio.Protocol):
             self._send(Tuned(message.id, self._lane.tune(message.tuning)))
         elif isinstance(message, Hello):
             self._greet(message)
-        else:
+        elif not isinstance(message, Heartbeat):
             raise WireError(f"{type(message).__name__} is not for a host")
 
     def _greet(self, hello: Hello) -> None:
+        if self._proof is not None and not same(hello.proof, self._proof):
+            raise WireError("whoever calls itself a coordinator does not know the secret")
         self.peer, self._greeted = hello.name, True
         if hello.memory is not None:
             assert self._transport is not None
@@ -208,7 +225,22 @@ class HostLink(asyncio.Protocol):
             self._push_timer.cancel()
             self._push_timer = None
 
-    def _send(self, message: Result | Failure | Refusal | Status | Ready | Tuned | Drain) -> None:
+    def _look(self) -> None:
+        """Says that we are here, or hangs up on somebody who is not any more."""
+        assert self._transport is not None
+        look = self._pulse.look(self._transport.get_write_buffer_size())
+        if look is Look.SILENT:
+            log.warning("link with %s has fallen silent", self.peer or "somebody")
+            self._transport.abort()
+            return
+        if look is Look.SPEAK and self._greeted:
+            self._send(Heartbeat())
+        self._beat = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._look)
+
+    def _send(
+        self,
+        message: Result | Failure | Refusal | Status | Ready | Tuned | Drain | Heartbeat,
+    ) -> None:
         """Soon, together with what else is sent in this turn of the loop: one write for all."""
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -218,6 +250,7 @@ class HostLink(asyncio.Protocol):
         outgoing, self._outgoing = self._outgoing, []
         assert self._transport is not None
         if outgoing and not self._transport.is_closing():
+            self._pulse.said = True
             self._transport.writelines(outgoing)
 
 

@@ -2,8 +2,8 @@
 
 `/livez` the process answers; `/readyz` it should get traffic; `/status` who
 works here; `/cost` what batches took; `/metrics`; `PATCH /settings` tunes;
-`POST /infer` runs one example; `GET /link` with `Upgrade: demitasse/2` turns
-the connection into a link.
+`POST /infer` runs one example; `GET /link` with `Upgrade: demitasse/3` turns
+the connection into a link. Who may ask for what is for `door` to say.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import numpy as np
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from minion.host.door import LINK, door, is_local
 from minion.host.examples import Failed, Outcome, Refused
 from minion.host.lane import Lane
 from minion.host.link import HostLink, Links
 from minion.host.metrics import host_metrics
+from minion.host.problems import problem
 from minion.host.spec import ServiceSpec
 from wire.answers import unpack_answer
+from wire.credentials import NONCE_HEADER, PROOF_HEADER, Challenge, Secret
 from wire.errors import Code, WireError
 from wire.flows import (
     ANYBODY,
@@ -46,6 +49,7 @@ SPEC = web.AppKey("spec", ServiceSpec)
 LANE = web.AppKey("lane", Lane)
 METRICS = web.AppKey("metrics", CollectorRegistry)
 LINKS = web.AppKey("links", Links)
+SECRET = web.AppKey("secret", Secret)
 
 #: Everything else that keeps an example from its answer is in its own inputs.
 _STATUS = {
@@ -77,16 +81,23 @@ class InferRequest(msgspec.Struct, frozen=True):
 
 
 def create_app(
-    spec: ServiceSpec, *, grace_seconds: float, adopts_orphans: bool = False
+    spec: ServiceSpec,
+    *,
+    grace_seconds: float,
+    secret: Secret | None = None,
+    adopts_orphans: bool = False,
 ) -> web.Application:
     """The host's application. Starting it starts the workers; stopping it drains the lane.
 
     Args:
+        secret: what coordinators on TCP have to know; None: there are none.
         adopts_orphans: this process is nothing but this host, and what its workers have
             started and left is ended with them.
     """
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[door])
     app[SPEC] = spec
+    if secret is not None:
+        app[SECRET] = secret
     app[LINKS] = Links()
 
     async def lane(app: web.Application) -> AsyncIterator[None]:
@@ -113,7 +124,7 @@ def create_app(
     app.router.add_get("/metrics", metrics)
     app.router.add_patch("/settings", tune)
     app.router.add_post("/infer", infer)
-    app.router.add_get("/link", link)
+    app.router.add_get(LINK, link)
     return app
 
 
@@ -177,7 +188,7 @@ async def tune(request: web.Request) -> web.Response:
         change = msgspec.json.decode(await request.read(), type=SettingsChange)
         tuning = _changed(lane.tuning, change)
     except (ValueError, RecursionError) as error:
-        return _problem(400, "invalid-settings", str(error))
+        return problem(400, "invalid-settings", str(error))
     return _json(_settings(lane.tune(tuning)))
 
 
@@ -188,11 +199,11 @@ async def infer(request: web.Request) -> web.Response:
         parameters = checked_parameters(body.parameters)
         flow = _flow(request)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        return _problem(400, "invalid-request", str(error))
+        return problem(400, "invalid-request", str(error))
     try:
         outcome = await run_one(request.app[LANE], inputs, parameters, flow)
     except Refused as refused:
-        return _problem(
+        return problem(
             _STATUS.get(refused.code.value, 422),
             refused.code.value,
             refused.detail,
@@ -200,7 +211,7 @@ async def infer(request: web.Request) -> web.Response:
             refused.numbers,
         )
     if isinstance(outcome, Failed):
-        return _problem(_STATUS.get(outcome.code, 422), outcome.code, outcome.detail)
+        return problem(_STATUS.get(outcome.code, 422), outcome.code, outcome.detail)
     return _json(
         {
             "output": _listed(unpack_answer(outcome.answer)),
@@ -241,9 +252,17 @@ async def run_one(
 async def link(request: web.Request) -> web.StreamResponse:
     """Hands the connection over to a HostLink and waits until that has lost it."""
     if request.headers.get("Upgrade") != UPGRADE_TOKEN:
-        return _problem(426, "upgrade-required", f"this path speaks {UPGRADE_TOKEN} only")
+        return problem(426, "upgrade-required", f"this path speaks {UPGRADE_TOKEN} only")
     spec, app = request.app[SPEC], request.app
     response = web.StreamResponse(status=101)
+    expected = None
+    if not is_local(request):
+        challenge = _challenge(request)
+        if challenge is None:
+            return problem(403, "forbidden", "over TCP, a link needs a secret that both know")
+        response.headers[NONCE_HEADER] = challenge.nonce
+        response.headers[PROOF_HEADER] = challenge.proof
+        expected = challenge.expected
     response.headers["Upgrade"] = UPGRADE_TOKEN
     response.headers["Connection"] = "Upgrade"
     await response.prepare(request)
@@ -251,11 +270,22 @@ async def link(request: web.Request) -> web.StreamResponse:
     ready = Ready(spec.model, spec.version, spec.replica, spec.epoch)
     # aiohttp keeps a task and its own protocol for every connection until told of its end,
     # and at shutdown waits a second for each: its connection_lost cancels this handler.
-    host_link = HostLink(app[LANE], ready, app[LINKS], request.protocol.connection_lost)
+    host_link = HostLink(
+        app[LANE],
+        ready,
+        app[LINKS],
+        request.protocol.connection_lost,
+        expected,
+    )
     transport.set_protocol(host_link)
     host_link.connection_made(transport)
     await asyncio.get_running_loop().create_future()
     return response
+
+
+def _challenge(request: web.Request) -> Challenge | None:
+    secret = request.app.get(SECRET)
+    return None if secret is None else secret.challenge(request.headers.get(NONCE_HEADER, ""))
 
 
 def _flow(request: web.Request) -> Flow:
@@ -334,24 +364,3 @@ def _listed(value: Any) -> Any:
     if isinstance(value, list):
         return [_listed(item) for item in value]
     return value
-
-
-def _problem(
-    status: int,
-    code: str,
-    detail: str,
-    retry_after_seconds: float | None = None,
-    numbers: Mapping[str, float] | None = None,
-) -> web.Response:
-    body: dict[str, Any] = {"type": "about:blank", "status": status, "code": code, "detail": detail}
-    body.update(numbers or {})
-    headers = {}
-    if retry_after_seconds is not None and status in (429, 503, 504):
-        body["retry_after"] = retry_after_seconds
-        headers["Retry-After"] = str(max(1, -int(-retry_after_seconds // 1)))
-    return web.Response(
-        body=msgspec.json.encode(body),
-        status=status,
-        headers=headers,
-        content_type="application/problem+json",
-    )

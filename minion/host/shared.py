@@ -11,13 +11,12 @@ import fcntl
 import mmap
 import os
 import socket
-import struct
 
+from wire.credentials import peer_of
 from wire.greetings import Memory
 
 #: Without blocking: what is named by mistake may be a pipe, whose other end nobody opens.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
 def open_shared(peer: socket.socket, memory: Memory) -> memoryview | None:
@@ -28,8 +27,7 @@ def open_shared(peer: socket.socket, memory: Memory) -> memoryview | None:
     """
     if peer.family != socket.AF_UNIX:
         return None
-    sent = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, _, _ = _CREDENTIALS.unpack(sent)
+    pid, _ = peer_of(peer)
     try:
         descriptor = os.open(f"/proc/{pid}/fd/{memory.descriptor}", _FLAGS)
     except OSError:  # of another user, or out of sight in a container of its own

@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -190,6 +191,7 @@ class Stage:
         queue_limit: int = 64,
         max_batch_size: int = 1,
         accuracy: float | None = None,
+        pure: bool = True,
     ) -> None:
         """One of `models/`, perhaps under another name or version."""
         folder = self.home / "packages" / f"{name or package}-{version}"
@@ -197,6 +199,8 @@ class Stage:
         manifest = folder / "model.toml"
         text = manifest.read_text().replace(f'name = "{package}"', f'name = "{name or package}"')
         text = text.replace('version = "1.0.0"', f'version = "{version}"')
+        if not pure:
+            text = f"pure = false\n{text}"
         text += f"\n[admission]\nqueue_limit = {queue_limit}\n"
         text += f"\n[batching]\nmax_batch_size = {max_batch_size}\n"
         if accuracy is not None:
@@ -295,10 +299,10 @@ async def open_stage(home: Path) -> AsyncIterator[Stage]:
 @contextmanager
 def listening_silently() -> Iterator[str]:
     """An address where connections are taken and nothing is ever said."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/silent.sock")
         listener.listen()
-        yield f"tcp:127.0.0.1:{listener.getsockname()[1]}"
+        yield f"unix:{folder}/silent.sock"
 
 
 def photo(*colour: int, size: tuple[int, int] = (16, 12)) -> bytes:

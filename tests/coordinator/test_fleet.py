@@ -172,28 +172,6 @@ async def test_a_host_counts_what_another_coordinator_has_there(stage: Stage) ->
     await eventually(lambda: seen.room == 2, "the host has told that it is done")
 
 
-async def test_what_is_in_flight_on_a_lost_link_is_not_serving_and_the_link_comes_back(
-    stage: Stage,
-) -> None:
-    stage.publish("gate")
-    gate = stage.gate()
-    host = await stage.host("gate", options={"gate": str(gate.path)})
-    fleet = await fleet_of(stage, host)
-    tickets = [fleet.reserve("gate", "1.0.0") for _ in range(3)]
-    asked = [asyncio.create_task(each.predict(x(1), {}, soon())) for each in tickets]
-
-    async with gate.held():
-        host.hang_up()
-        lost = await asyncio.gather(*asked, return_exceptions=True)
-
-    assert [type(each) for each in lost] == [NotServing] * 3
-    assert len(set(map(id, lost))) == 3, "an error is raised by one request alone"
-    await eventually(lambda: fleet.ready("gate", "1.0.0"), "the link is back")
-    for ticket in tickets:
-        ticket.close()
-    await eventually(lambda: host.lane.bouncer.occupied == 0, "the host has let them go")
-
-
 async def test_a_retired_replica_answers_what_is_on_its_way_and_takes_nothing_new(
     stage: Stage,
 ) -> None:
@@ -231,6 +209,47 @@ async def test_a_replica_of_a_new_epoch_gets_a_new_link(stage: Stage) -> None:
     with fleet.reserve("gate", "1.0.0") as ticket:
         await ticket.predict(x(1), {}, soon())
     assert new.lane.bouncer.admitted == 1
+
+
+async def test_a_host_of_an_older_epoch_than_is_listed_gets_no_work(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.publish("gate")
+    zombie = await stage.host("gate", epoch=1)
+    fleet = Fleet("test")
+    stage.exits.callback(fleet.stop)
+
+    fleet.update([zombie.place._replace(epoch=2)])
+    await eventually(lambda: "is of epoch 1; listed is 2" in caplog.text, "it is seen for what")
+    assert not fleet.ready("gate", "1.0.0")
+    fleet.update([zombie.place])
+
+    await eventually(lambda: fleet.ready("gate", "1.0.0"), "the one that is listed is not")
+
+
+async def test_a_host_that_was_started_again_is_served_before_it_is_listed(stage: Stage) -> None:
+    stage.publish("gate")
+    newer = await stage.host("gate", epoch=3)
+    fleet = Fleet("test")
+    stage.exits.callback(fleet.stop)
+
+    fleet.update([newer.place._replace(epoch=2)])
+
+    await eventually(lambda: fleet.ready("gate", "1.0.0"), "it is believed")
+
+
+async def test_another_replica_at_the_address_gets_no_work(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate")
+    fleet = Fleet("test")
+    stage.exits.callback(fleet.stop)
+
+    fleet.update([host.place._replace(id="gate-1.0.0-9")])
+
+    await eventually(lambda: "is gate-1.0.0-0, and serves" in caplog.text, "it is seen for what")
+    assert not fleet.ready("gate", "1.0.0")
 
 
 async def test_an_update_with_the_same_places_keeps_the_links(stage: Stage) -> None:

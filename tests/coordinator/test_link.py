@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -29,8 +30,10 @@ from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
 from minion.host.server import create_app
 from minion.host.spec import write_spec
 from wire.answers import Answer
+from wire.credentials import Credentials, Secret
 from wire.examples import Result
 from wire.greetings import Hello, Ready
+from wire.heartbeats import HEARTBEAT_SECONDS, SILENT_LOOKS
 from wire.status import Status
 from wire.tensor import Tensor
 from wire.tuning import Tuning
@@ -74,10 +77,10 @@ async def somebody(talk: Talk) -> AsyncIterator[str]:
         writer.close()
         over.set()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"tcp:127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        await over.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        async with await asyncio.start_unix_server(serve, f"{folder}/somebody.sock"):
+            yield f"unix:{folder}/somebody.sock"
+            await over.wait()
 
 
 def saying(data: bytes) -> Talk:
@@ -223,6 +226,32 @@ async def test_a_second_ready_breaks_the_protocol() -> None:
         await link.closed
 
 
+async def test_a_host_that_falls_silent_is_given_up_and_what_is_in_flight_fails() -> None:
+    async with somebody(saying(SWITCHED + READY)) as address:
+        link = await open_link(address, "test")
+        asked = asking(link, x(1))
+
+        assert "silent" in str(await asked)
+        assert link.stuck
+        await link.closed
+
+
+async def test_a_link_without_traffic_stays_open_for_longer_than_silence_is_borne(
+    stage: Stage,
+) -> None:
+    stage.publish("gate")
+    link = await open_link((await stage.host("gate")).address, "test")
+    borne = HEARTBEAT_SECONDS * (SILENT_LOOKS + 2)
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(borne):
+            await asyncio.shield(link.closed)
+
+    assert not link.closed.done()
+    assert await answer_of(asking(link, x(1))) == [1.0]
+    link.close()
+
+
 async def test_an_answer_to_nothing_is_dropped() -> None:
     stray = b"".join(Result(99, Answer(b"\x80", []), 1, 0.0, 0.0, 0).encode())
     status = b"".join(Status(True, False, 1, 0, 0.0, 0.0, 1, 1).encode())
@@ -339,10 +368,13 @@ async def test_memory_that_may_shrink_is_not_shared_and_tensors_go_over_the_link
 
 async def test_over_tcp_nothing_is_shared(stage: Stage, parcels: Parcels) -> None:
     stage.publish("gate")
-    runner = web.AppRunner(create_app(stage.spec("gate"), grace_seconds=1.0), shutdown_timeout=1.0)
+    secret = Secret(b"between you and me")
+    app = create_app(stage.spec("gate"), grace_seconds=1.0, secret=secret)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    link = await open_link(f"tcp:127.0.0.1:{runner.addresses[0][1]}", "test", parcels)
+    address = f"tcp:127.0.0.1:{runner.addresses[0][1]}"
+    link = await open_link(address, "test", parcels, Credentials(secret))
     await eventually(lambda: link.status is not None and link.status.ready, "it is ready")
 
     asked = asking(link, many(3))

@@ -56,6 +56,22 @@ async def test_a_coordinator_ends_with_its_parent(stage: Stage) -> None:
         await parent.stdout.read()  # at its end, since the child that inherited it has gone too
 
 
+async def test_a_coordinator_that_cannot_read_its_secret_says_so_and_does_not_start(
+    stage: Stage,
+) -> None:
+    absent = str(stage.home / "absent")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "coordinator"),
+        cwd=ROOT,
+        env={**os.environ, "DEMITASSE_HOME": str(stage.home), "DEMITASSE_LINK_SECRET_FILE": absent},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+
+    assert process.returncode == 2
+    assert f"link_secret_file: {absent} cannot be read: No such file" in said.decode()
+
+
 BAD = {
     "a broken head": (b"hello\r\n\r\n", 400),
     "no host": (b"GET /models HTTP/1.1\r\n\r\n", 400),

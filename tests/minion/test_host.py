@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -524,6 +525,50 @@ async def test_a_spec_that_makes_no_sense_is_named_at_start(tmp_path: Path) -> N
 
     assert host.returncode == 2
     assert b"queue_limit" in said
+
+
+async def failing_start(
+    tmp_path: Path, address: str, environment: dict[str, str]
+) -> tuple[int | None, str]:
+    """Exit status, and what was said, of a host that should not start."""
+    write_spec(service("Echo"), tmp_path / "spec.json")
+    host = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "minion.host", "--spec", str(tmp_path / "spec.json")),
+        *("--address", address),
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **environment},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await host.communicate()
+    return host.returncode, said.decode()
+
+
+async def test_a_host_on_tcp_does_not_start_without_a_secret(tmp_path: Path) -> None:
+    status, said = await failing_start(tmp_path, "tcp:127.0.0.1:0", {})
+
+    assert status == 2
+    assert "need a secret; see DEMITASSE_LINK_SECRET_FILE" in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "why"),
+    [
+        ("DEMITASSE_LINK_SECRET_FILE", "LINK_SECRET_FILE: .*open to other users"),
+        ("DEMITASSE_LINK_CERTIFICATE_FILE", "LINK_KEY_FILE go together"),
+    ],
+)
+async def test_a_host_with_a_file_that_will_not_do_says_which(
+    tmp_path: Path, variable: str, why: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("open secret, open door")
+    file.chmod(0o644)
+
+    status, said = await failing_start(tmp_path, "unix:/none", {variable: str(file)})
+
+    assert status == 2
+    assert re.search(why, said)
+    assert "open secret" not in said
 
 
 def test_a_spec_survives_its_file(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from minion.host.spec import InputSpec
 from tests.minion.service import DEADLINE_SECONDS, POISON, Gate, eventually, service, x
 from wire.answers import unpack_answer
 from wire.examples import Cancel, Predict, Result
-from wire.frames import FrameReader
+from wire.frames import UPGRADE_TOKEN, FrameReader
 from wire.greetings import Hello, Ready
+from wire.heartbeats import Heartbeat
 from wire.messages import Message
 from wire.messages import decode as decode_message
 from wire.status import Drain, Status
@@ -324,7 +325,7 @@ class Raw:
         raw = cls(*streams)
         raw.writer.write(
             b"GET /link HTTP/1.1\r\nHost: minion\r\n"
-            b"Connection: Upgrade\r\nUpgrade: demitasse/2\r\n\r\n"
+            b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % UPGRADE_TOKEN.encode()
         )
         assert b" 101 " in await raw.reader.readuntil(b"\r\n\r\n")
         return raw
@@ -379,14 +380,54 @@ async def test_whoever_does_not_say_hello_first_is_not_served(
     await raw.close()
 
 
+async def test_a_host_whose_worker_is_busy_says_that_it_is_there(
+    start_host: StartHost, gate: Gate
+) -> None:
+    host = await start_host("Gated", options=gate.options)
+    await host.ready_link()
+    raw = await Raw.connect(host)
+    raw.send(Hello("raw"))
+    raw.send(Predict(1, x(1), None, {}))
+    await eventually(lambda: host.lane.bouncer.occupied == 1, "it is in")
+    said: list[Message] = []
+
+    while not any(isinstance(message, Heartbeat) for message in said):
+        said += await raw.messages()
+
+    assert host.lane.bouncer.occupied == 1
+    gate.open_for(1)
+    await raw.close()
+
+
+@pytest.mark.parametrize("greeted", [True, False])
+async def test_a_coordinator_that_falls_silent_is_hung_up_on_and_its_examples_abandoned(
+    start_host: StartHost, gate: Gate, greeted: bool
+) -> None:
+    host = await start_host("Gated", max_batch_size=1, options=gate.options)
+    link = await host.ready_link()
+    raw = await Raw.connect(host)
+    if greeted:
+        raw.send(Hello("raw"))
+        for id in (1, 2):
+            raw.send(Predict(id, x(id), None, {}))
+        await eventually(lambda: host.lane.bouncer.occupied == 2, "both are in")
+
+    assert await raw.ended()
+
+    await eventually(lambda: host.lane.bouncer.occupied <= 1, "who waited has left the queue")
+    assert not link.closed.done()
+    gate.open_for(2)
+    await raw.close()
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
         b"\x00" * 100,
         b"GET / HTTP/1.1\r\n\r\n" * 3,
         b"".join(Ready("a", "b", "c", 1).encode()),
-        b"DM\x02\x03" + b"\xff" * 20,
-        b"DM\x02\x63" + bytes(20) + b"\x80",
+        b"DM\x03\x03" + b"\xff" * 20,
+        b"DM\x03\x63" + bytes(20) + b"\x80",
     ],
     ids=["zeros", "http", "not for a host", "endless", "unknown kind"],
 )

@@ -30,6 +30,7 @@ from wire.flows import Flow
 from wire.frames import Frame
 from wire.greetings import Hello, Memory, Ready
 from wire.heads import Kind
+from wire.heartbeats import Heartbeat
 from wire.reasons import Reason
 from wire.status import Drain, Promise, Status
 from wire.tensor import Tensor
@@ -47,6 +48,7 @@ AnyMessage = messages.Message | batches.Message
 MESSAGES: dict[str, AnyMessage] = {
     "hello": Hello("coordinator-1"),
     "hello-with-memory": Hello("coordinator-1", Memory(7, 2**28)),
+    "hello-with-proof": Hello("coordinator-1", proof="0f" * 32),
     "ready": Ready("tagger", "1.2.3", "tagger-1.2.3-0", 1700000000000),
     "predict": Predict(7, {"x": NUMBERS}, None, {}),
     "predict-with-everything": Predict(
@@ -75,6 +77,7 @@ MESSAGES: dict[str, AnyMessage] = {
     "tune": Tune(8, TUNING),
     "tune-to-a-promise": Tune(8, TUNING._replace(queue_limit=None, promise_seconds=5.0)),
     "tuned": Tuned(8, TUNING),
+    "heartbeat": Heartbeat(),
     "load": Load(
         "/srv/tagger", "tagger:Tagger", "cpu", 1, 8, {"scale": 0.1},
         {"image": ("uint8", (128, 128, 3)), "x": ("float32", (-1,))}, 2**29,

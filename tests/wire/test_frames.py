@@ -110,7 +110,7 @@ def test_a_large_body_is_not_copied_on_its_way_out() -> None:
     ("data", "reason"),
     [
         (header(magic=b"GE"), "not a frame"),
-        (header(version=3), "protocol version 3, this side speaks 2"),
+        (header(version=2), "protocol version 2, this side speaks 3"),
         (header(head=101), "a head of 101 bytes, at most 100 are allowed"),
         (header(body=201), "a body of 201 bytes, at most 200 are allowed"),
         (header(head=2**32 - 1, body=2**64 - 1), "a head of"),
