@@ -74,6 +74,7 @@ class Directory:
                 self._fleet.update(places.alive, places.lapsed)
             before, self._snapshot = self._snapshot, snapshot
             if before is None or snapshot.revision != before.revision:
+                self._fleet.second_attempts.only_once = _only_once(snapshot)
                 self._on_change(snapshot)
             for entry in snapshot.models.values():
                 await self._tune(entry)
@@ -91,6 +92,16 @@ class Directory:
     async def _tune(self, entry: ModelEntry) -> None:
         for version in entry.versions.values():
             await self._fleet.tune(entry.name, version.version, tuning_of(entry, version.version))
+
+
+def _only_once(snapshot: Snapshot) -> frozenset[tuple[str, str]]:
+    """Versions that must not be asked twice for one answer."""
+    return frozenset(
+        (version.model, version.version)
+        for entry in snapshot.models.values()
+        for version in entry.versions.values()
+        if not version.manifest.pure
+    )
 
 
 def tuning_of(entry: ModelEntry, version: str) -> Tuning:

@@ -35,10 +35,14 @@ def part_of(name: str, version: str, outcome: Outcome, decode_seconds: float = 0
     """
     if isinstance(outcome, Prediction):
         _, _, size, queue, predict, left = outcome.result
-        return Part(
+        part = Part(
             name, version, COMPUTED, outcome.replica, size, left,
             decode_seconds, queue, predict, outcome.link_seconds,
         )  # fmt: skip
+        lost = outcome.lost
+        if lost is None:
+            return part
+        return msgspec.structs.replace(part, lost=lost.seconds, lost_replica=lost.replica)
     if isinstance(outcome, DemitasseError):
         return Part(name, version, "pending" if is_pending(outcome) else outcome.code)
     source = "cached" if isinstance(outcome, Cached) else "shared"
@@ -102,6 +106,8 @@ def _own(part: Part) -> dict[str, float]:
     """What one model's part took."""
     if part.source == COMPUTED:
         phases = {"queue": part.queue, "predict": part.predict, "link": part.link}
+        if part.lost_replica:
+            phases["lost"] = part.lost
         return {"decode": part.decode, **phases} if part.decode else phases
     return {{"cached": "cache"}.get(part.source, part.source): part.waited} if part.waited else {}
 
@@ -114,6 +120,8 @@ def _part(part: Part) -> dict[str, Any]:
     shown: dict[str, Any] = {"model": part.name, "version": part.version, "source": part.source}
     if part.replica:
         shown |= {"replica": part.replica, "batch_size": part.batch_size}
+    if part.lost_replica:
+        shown["lost_replica"] = part.lost_replica
     if part.left != NOT_KNOWN:
         shown["left"] = Reason(part.left).word
     return {**shown, "phases_ms": _milliseconds(_own(part))}

@@ -17,6 +17,7 @@ from coordinator.errors import DeadlineUnmeetable, QueueFull
 from coordinator.link import NOBODYS, open_link
 from coordinator.parcels import Parcels
 from coordinator.replica import Place, Replica, not_serving
+from coordinator.second_attempts import SecondAttempts
 from coordinator.ticket import Ticket
 from wire.credentials import Credentials
 from wire.flows import ANYBODY, Flow
@@ -43,6 +44,7 @@ class Fleet:
         """
         self.parcels = parcels
         self.note = note
+        self.second_attempts = SecondAttempts(self.replicas)
         self._open = partial(open_link, name=name, parcels=parcels, credentials=credentials)
         self._replicas: dict[str, Replica] = {}
         self._by_version: dict[tuple[str, str], list[Replica]] = {}
@@ -103,7 +105,7 @@ class Fleet:
         if deadline is not None:
             _refuse_if_too_late(roomiest, deadline)
         roomiest.expect()
-        return Ticket(roomiest, flow)
+        return Ticket(roomiest, flow, self.second_attempts)
 
     def _first_with_room(self, model: str, version: str) -> Replica:
         """That of the full replicas which has a place first that nobody was told of."""

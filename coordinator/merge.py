@@ -53,6 +53,8 @@ def model_entry(version: str, outcome: Outcome) -> dict[str, Any]:
             "predict": milliseconds(result.predict_seconds),
             "link": milliseconds(outcome.link_seconds),
         }
+        if outcome.lost is not None:
+            timeline["lost"] = milliseconds(outcome.lost.seconds)
         return _came(version, outcome.output, result.batch_size, outcome.replica, timeline)
     if isinstance(outcome, Cached):
         entry, timeline = outcome.entry, {"cache": milliseconds(outcome.seconds)}

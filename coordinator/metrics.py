@@ -49,6 +49,11 @@ SHARED = Counter(
     "waits for what another request had begun to compute",
     ["model", "version"],
 )
+SECOND_ATTEMPTS = Counter(
+    "demitasse_second_attempts",
+    "examples that were sent once more, since their replica was lost",
+    ["model", "version"],
+)
 CACHE_LOOKUPS = Counter(
     "demitasse_cache_lookups",
     "looks for a remembered result, by what came of them",
@@ -148,6 +153,11 @@ def count_pending(model: str, version: str) -> None:
 def count_shared(model: str, version: str) -> None:
     """One request waits for what another had begun to compute."""
     _shared[model, version] += 1
+
+
+def count_second_attempt(model: str, version: str) -> None:
+    """One example was sent once more, since its replica was lost."""
+    SECOND_ATTEMPTS.labels(model, version).inc()
 
 
 def count_cache_lookup(model: str, version: str, result: str) -> None:

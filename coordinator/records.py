@@ -42,6 +42,9 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     queue: float = 0.0
     predict: float = 0.0
     link: float = 0.0
+    lost: float = 0.0
+    """In a first attempt, by a replica that was lost: this one."""
+    lost_replica: str = ""
     waited: float = 0.0
     """For what was not computed for this request."""
 

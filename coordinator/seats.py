@@ -49,11 +49,7 @@ class Seats:
         return None
 
     def memory(self, name: str, size_bytes: int) -> memoryview:
-        """Where the one input of this place may be received: in sight of its host, if possible.
-
-        Raises:
-            NotServing: its replica is gone.
-        """
+        """Where the one input of this place may be received: in sight of its host, if possible."""
         return self._held[name].memory(size_bytes)
 
     def take_over(self, name: str, model: str, version: str) -> Ticket:

@@ -1,8 +1,9 @@
 """One example's place at one replica, from before its body is read to the answer.
 
 `fleet` hands tickets out, and whoever has one sends at most one example with it
-and gives the place back, however that ends. What the answer means to others -
-whether it is remembered, waited for, or put together with more - is theirs.
+and gives the place back, however that ends. Where the link breaks under an example,
+it may be sent once more, by another link: see `docs/adr/0022`. What the answer means to
+others - whether it is remembered, waited for, or put together with more - is theirs.
 """
 
 from __future__ import annotations
@@ -10,19 +11,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
 from coordinator.arrivals import Note
-from coordinator.errors import DemitasseError, InvalidOutput, QueueFull
+from coordinator.errors import DemitasseError, Draining, InvalidOutput, NotServing, QueueFull
 from coordinator.link import Link, Settle, settling
-from coordinator.replica import Replica
+from coordinator.metrics import count_second_attempt
+from coordinator.replica import NOT_SERVING_RETRY_SECONDS, Replica
+from coordinator.second_attempts import LAST_SECONDS, SecondAttempts
 from wire.answers import unpack_answer
 from wire.errors import WireError
 from wire.examples import Result
 from wire.flows import Flow
 from wire.tensor import Tensor, made
+
+
+class Lost(NamedTuple):
+    """The first of two attempts."""
+
+    replica: str
+    seconds: float
+    """From when it was sent to when the second one was."""
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -32,15 +43,31 @@ class Prediction(msgspec.Struct, frozen=True):
     output: Any
     replica: str
     link_seconds: float
+    lost: Lost | None = None
+    """Of an answer to a second attempt."""
+
+
+_Asked = tuple[Mapping[str, Tensor], Mapping[str, Any], float]
+"""Inputs, parameters and deadline of what is to be sent, until it is answered."""
 
 
 class Ticket:
     """One example's place at one replica. A context manager: leaving it gives the place back."""
 
-    __slots__ = ("_flow", "_id", "_link", "_replica", "_sent", "_settle", "place")
+    __slots__ = (
+        *("_again", "_asked", "_flow", "_id", "_link", "_lost", "_replica", "_sent", "_settle"),
+        *("place", "until"),
+    )
 
-    def __init__(self, replica: Replica, flow: Flow) -> None:
+    def __init__(self, replica: Replica, flow: Flow, again: SecondAttempts) -> None:
+        """
+        Args:
+            again: who helps when the link is lost.
+        """
         self.place = replica.place
+        self._again = again
+        self._asked: _Asked | None = None
+        self._lost: Lost | None = None
         self._flow = flow
         self._replica: Replica | None = replica
         self._link: Link | None = None
@@ -52,7 +79,7 @@ class Ticket:
     def memory(self, size_bytes: int) -> memoryview:
         """Where the one input may be received: in sight of the host, if possible."""
         assert self._replica is not None
-        return self._replica.link().memory(size_bytes)
+        return self._replica.memory(size_bytes)
 
     def send(
         self,
@@ -69,15 +96,19 @@ class Ticket:
                 returns, unless the ticket is closed before.
 
         Raises:
-            NotServing, PayloadTooLarge: nothing was sent.
+            PayloadTooLarge: nothing was sent.
         """
-        assert self._replica is not None
+        replica = self._replica
+        assert replica is not None
         self._settle = settle
         self._sent = time.monotonic()
-        replica = self._replica
-        link = replica.link()
-        self._id = link.predict(inputs, parameters, deadline, self._answered, self._flow)
-        self._link = link
+        self._asked = (inputs, parameters, deadline)
+        try:
+            link = replica.link()
+            self._id = link.predict(inputs, parameters, deadline, self._answered, self._flow)
+            self._link = link
+        except NotServing:  # the link is lost already, or being opened
+            self._strand(replica)
         size = 0
         for tensor in inputs.values():
             size += len(tensor.data)
@@ -105,29 +136,88 @@ class Ticket:
         finally:  # an error leads to this frame, and this frame to the example's memory
             del answered, outcome
 
+    def send_again(self, replica: Replica) -> None:
+        """As `send`, there: the first attempt was in vain."""
+        first = self._replica
+        assert first is not None
+        assert self._lost is not None
+        if replica is not first:
+            replica.expect()
+            replica.taken += 1
+            self._replica, self.place = replica, replica.place
+            first.give_back()
+        now = time.monotonic()
+        self._lost, self._sent = Lost(self._lost.replica, now - self._sent), now
+        count_second_attempt(self.place.model, self.place.version)
+        assert self._asked is not None
+        try:
+            link = replica.link()
+            self._id = link.predict(*self._asked, self._answered, self._flow)
+            self._link = link
+        except DemitasseError as error:
+            self.give_up(error)
+
+    def give_up(self, error: DemitasseError) -> None:
+        """There is no answer."""
+        assert self._settle is not None
+        self._asked = None
+        self._settle(error)
+
+    def _strand(self, replica: Replica) -> None:
+        """Waits for a second attempt; its place is kept meanwhile."""
+        assert self._asked is not None
+        _, _, deadline = self._asked
+        status = replica.status
+        alone = status.seconds_alone if status is not None else 0.0
+        self.until = deadline - max(alone, LAST_SECONDS)
+        self._lost = Lost(self.place.id, 0.0)
+        self._again.add(self)
+
     def _answered(self, outcome: Result | DemitasseError) -> None:
         assert self._settle is not None
-        self._link = None  # which has nothing to call off any more
+        link, self._link = self._link, None  # which has nothing to call off any more
         if not isinstance(outcome, Result):
-            if isinstance(outcome, QueueFull) and self._replica is not None:
-                # Another coordinator was faster. Its host tells all of us the same moment.
-                outcome.retry_after = self._replica.send_away()
-            self._settle(outcome)
+            assert link is not None
+            self._refused(outcome, link)
             return
+        self._asked = None
         road = time.monotonic() - self._sent - outcome.queue_seconds - outcome.predict_seconds
         try:
             output = unpack_answer(outcome.answer)
         except WireError as error:
             self._settle(InvalidOutput(str(error)))
             return
-        self._settle(Prediction(outcome, output, self.place.id, max(road, 0.0)))
+        self._settle(Prediction(outcome, output, self.place.id, max(road, 0.0), self._lost))
+
+    def _refused(self, outcome: DemitasseError, link: Link) -> None:
+        replica = self._replica
+        assert replica is not None
+        if self._lost is None and self._may_go_again(outcome, link):
+            self._strand(replica)
+            return
+        if isinstance(outcome, QueueFull):
+            # Another coordinator was faster. Its host tells all of us the same moment.
+            outcome.retry_after = replica.send_away()
+        elif isinstance(outcome, NotServing) and outcome.retry_after is None:
+            outcome.retry_after = NOT_SERVING_RETRY_SECONDS
+        self.give_up(outcome)
+
+    def _may_go_again(self, outcome: DemitasseError, link: Link) -> bool:
+        """Whether the host was lost, and a second attempt does no harm."""
+        if isinstance(outcome, Draining):  # nothing was begun
+            return True
+        lost = isinstance(outcome, NotServing) and bool(link.ending)
+        return lost and self._again.permits(self.place)
 
     def close(self) -> None:
         """Gives the place back. What is still in flight is called off."""
         replica, self._replica = self._replica, None
         if replica is None:
             return
-        self._settle = None  # an error that it was told leads back here, and to the memory
+        # An error that it was told leads back here, and to the memory.
+        self._settle = self._asked = None
+        if self._lost is not None:
+            self._again.leave(self)
         if self._link is not None:
             self._link.cancel(self._id)
         replica.give_back()

@@ -84,6 +84,8 @@ class Manifest:
     description: str
     analyze: bool
     """Part of `POST /analyze` when no models are named."""
+    pure: bool
+    """Whether the same example may be computed twice, where the answer to it was lost."""
     environment: Environment
     inputs: Mapping[str, TensorSpec]
     """By name; of one example, without the batch axis."""

@@ -41,8 +41,8 @@ MAX_IMAGE_SIDE = 4096
 RESIZES = ("stretch", "crop", "pad")
 
 _TOP_KEYS = (
-    *("name", "version", "entry", "description", "analyze", "environment", "input", "output"),
-    *("batching", "admission", "resources", "options", "torch", "quality", "release"),
+    *("name", "version", "entry", "description", "analyze", "pure", "environment", "input"),
+    *("output", "batching", "admission", "resources", "options", "torch", "quality", "release"),
 )
 _NUMBER = r"(0|[1-9]\d{0,8})"
 _VERSION = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}"
@@ -91,6 +91,7 @@ def _manifest(top: Table) -> Manifest:
         ),
         description=top.text("description", ""),
         analyze=top.flag("analyze", False),
+        pure=top.flag("pure", True),
         environment=_read_environment(top),
         inputs=MappingProxyType(inputs),
         image_inputs=image_inputs,

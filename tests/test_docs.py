@@ -19,6 +19,7 @@ from coordinator.metrics import (
     count_cancelled,
     count_pending,
     count_request,
+    count_second_attempt,
     count_shared,
     exposition,
     flush,
@@ -64,6 +65,7 @@ def of_the_coordinator() -> set[Exposed]:
     count_answer("model", "1.0.0", "ok")
     count_pending("model", "1.0.0")
     count_shared("model", "1.0.0")
+    count_second_attempt("model", "1.0.0")
     count_cache_lookup("model", "1.0.0", "hit")
     flush()
     return set(exposed(exposition()))

@@ -62,12 +62,18 @@ def _print_models(parts: list[dict[str, Any]]) -> None:
         ["MODEL", "VERSION", "HOW", "REPLICA", "BATCH", "LEFT", "MS"],
         [
             (
-                *(part["model"], part["version"], part["source"], part.get("replica")),
+                *(part["model"], part["version"], part["source"], _replica(part)),
                 *(part.get("batch_size"), part.get("left"), _times(part["phases_ms"])),
             )
             for part in parts
         ],
     )
+
+
+def _replica(part: dict[str, Any]) -> str | None:
+    """Who answered, and for whom."""
+    replica, lost = part.get("replica"), part.get("lost_replica")
+    return f"{replica}, after {lost} was lost" if lost else replica
 
 
 def _print_refusal(problem: dict[str, Any], reckoning: dict[str, Any] | None) -> None:

@@ -50,6 +50,31 @@ async def test_a_worker_killed_in_the_middle_of_a_batch_costs_nobody_an_answer(
     assert [answer.json()["output"]["x"] for answer in answers] == [0.0, 1.0, 2.0, 3.0]
 
 
+async def test_a_host_killed_with_requests_in_flight_costs_them_nothing_but_time(
+    platform: Platform,
+) -> None:
+    (minion,) = await asyncio.to_thread(platform.of, "minion", "simulated")
+    async with httpx.AsyncClient(base_url=platform.url, timeout=60) as client:
+        asked = [
+            asyncio.create_task(
+                client.post("/models/simulated/infer", json={"inputs": {"x": [float(i)]}})
+            )
+            for i in range(4)
+        ]
+        await asyncio.to_thread(
+            eventually,
+            lambda: platform.occupied("simulated") == 4,
+            within=5,
+            what="all of them in flight",
+        )
+        kill(minion["pid"])
+        answers = await asyncio.gather(*asked)
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [answer.json()["output"]["x"] for answer in answers] == [0.0, 1.0, 2.0, 3.0]
+    assert any("lost" in answer.json()["timeline_ms"] for answer in answers)
+
+
 def test_a_killed_host_is_503_with_retry_after_until_it_is_back_and_others_answer(
     platform: Platform,
 ) -> None:
