@@ -9,7 +9,7 @@ PROCESSES ?= 1
 EXAMPLES := $(patsubst %/model.toml,%,$(wildcard examples/*/model.toml))
 UP_FLAGS := --port $(PORT) --admin-port $(ADMIN_PORT) --processes $(PROCESSES)
 
-.PHONY: setup run test redis check bench bench-accept fuzz chaos chaos-long peers fmt lint types docs lock clean
+.PHONY: setup run test redis iproute check bench bench-accept fuzz chaos chaos-long peers fmt lint types docs lock clean
 
 setup: $(VENV)/.ready ## the platform's environment, from the lock file
 
@@ -24,12 +24,16 @@ run: setup ## the platform with the example models; PORT= ADMIN_PORT= PROCESSES=
 	-$(BIN)/demitasse publish $(EXAMPLES)
 	$(BIN)/demitasse up $(UP_FLAGS)
 
-test: setup redis ## units, and the whole platform with real environments
+test: setup redis iproute ## units, and the whole platform with real environments
 	$(BIN)/python -m pytest
 
 # The tests start their own, on a free port: RUNLEVEL keeps apt from starting one.
 redis: ## a Redis for the tests, where apt can have one; they are skipped without
 	-@command -v redis-server >/dev/null || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || RUNLEVEL=1 apt-get install --yes --quiet=2 --no-install-recommends redis-server >/dev/null
+
+# For tests of links between network namespaces: they are skipped without.
+iproute:
+	-@command -v ip >/dev/null || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || apt-get install --yes --quiet=2 --no-install-recommends iproute2 >/dev/null
 
 check: lint types test bench ## what CI runs
 
