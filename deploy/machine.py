@@ -56,12 +56,14 @@ def claim_port(host: str, port: int, flag: str) -> socket.socket:
 
 
 def socket_folder(run: Path) -> Path:
-    """The run folder, or a short-named stand-in where its path is too long for sockets.
+    """The run folder, or a short-named stand-in where its path is too long for sockets;
+    either is its owner's alone.
 
     Raises:
         DeploymentError: somebody else has made the stand-in, and could listen there.
     """
     if len(os.fsencode(run)) <= MAX_SOCKET_FOLDER:
+        run.chmod(0o700)  # whoever made it
         return run
     name = hashlib.sha256(str(run).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"demitasse-{name}"

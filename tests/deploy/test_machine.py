@@ -59,8 +59,14 @@ def test_a_claimed_port_is_shared_with_those_who_share_and_nobody_else():
             other.bind(address)
 
 
-def test_sockets_lie_in_the_run_folder(tmp_path: Path):
-    assert socket_folder(Path("/short/run")) == Path("/short/run")
+def test_sockets_lie_in_the_run_folder_which_is_for_nobody_else():
+    with tempfile.TemporaryDirectory() as short:
+        run = Path(short) / "run"
+        run.mkdir()
+        run.chmod(0o755)
+
+        assert socket_folder(run) == run
+        assert run.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_long_path_gets_a_short_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
