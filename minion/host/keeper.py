@@ -28,6 +28,8 @@ log = logging.getLogger("demitasse.host.keeper")
 
 #: How often somebody looks what workers hold.
 WATCH_SECONDS = 1.0
+#: After which to ask again who was asked while the model loads.
+LOADING_SECONDS = 1.0
 #: Who of those without a place takes one: who works already, since it is to replace somebody;
 #: who could; who will.
 _PRECEDENCE = [State.BUSY, State.IDLE, State.SPARE, State.STARTING, State.ENDED]
@@ -80,9 +82,17 @@ class Keeper:
         return self._budget.spent and not self.ready()
 
     @property
-    def seconds_until_try(self) -> float:
-        """How long until another worker is started, where the lane has failed."""
-        return max(self._next_try - asyncio.get_running_loop().time(), 0.0)
+    def next_try(self) -> float | None:
+        """When another worker is started, where the lane has failed, in seconds of the loop's
+        clock. Lies in the past while that one loads."""
+        return self._next_try if self.failed else None
+
+    @property
+    def seconds_until_try(self) -> float | None:
+        """How long until then, where the lane has failed; never less than a load may take."""
+        if not self.failed:
+            return None
+        return max(self._next_try - asyncio.get_running_loop().time(), LOADING_SECONDS)
 
     def ready(self) -> int:
         """How many workers could run a batch, now or after the one they run."""
@@ -167,7 +177,15 @@ class Keeper:
                 each.answered for each in self.workers if each.state is not State.ENDED
             )
             self._budget.ended(asyncio.get_running_loop().time(), answered=answered)
+        if self.failed:
+            self._plan_try()  # before anybody is told
         self._on_end(worker)
+
+    def _plan_try(self) -> None:
+        """Some time after this one, unless one is planned already."""
+        now = asyncio.get_running_loop().time()
+        if self._next_try <= now:
+            self._next_try = now + self._spec.retry_seconds
 
     async def _until_hope(self, place: int) -> None:
         """Until this place is to try whether a worker stays, or another one's has loaded."""
@@ -178,14 +196,15 @@ class Keeper:
         if self._trying != place:
             await self._loaded.wait()
             return
-        self._next_try = asyncio.get_running_loop().time() + self._spec.retry_seconds
+        self._plan_try()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._spec.retry_seconds):
+            async with asyncio.timeout_at(self._next_try):
                 await self._loaded.wait()
 
     def _on_loaded(self, worker: Worker) -> None:
         self._starting.pop(worker).close()
         self._trying = None
+        self._next_try = 0.0
         self._loaded.set()
 
     # Spares and successors.

@@ -21,7 +21,7 @@ from minion.host.bouncer import Ending, QueueFull
 from minion.host.dispatch import SHORTEST_WAIT_SECONDS, Dispatcher, Ran
 from minion.host.examples import Answered, Example, Failed, Outcome, Refused
 from minion.host.inputs import Inputs, NotTheModels
-from minion.host.keeper import Keeper
+from minion.host.keeper import LOADING_SECONDS, Keeper
 from minion.host.lane_batch import LaneBatch, outcomes_of
 from minion.host.poison import Loss
 from minion.host.promise import Basis
@@ -226,10 +226,10 @@ class Lane:
         return Refused(Code.QUEUE_FULL, str(full), seconds, numbers)
 
     def _not_ready(self) -> Refused:
-        if self.keeper.failed:
-            seconds = self.keeper.seconds_until_try
+        seconds = self.keeper.seconds_until_try
+        if seconds is not None:
             return Refused(Code.NOT_READY, "the model fails, and is tried now and then", seconds)
-        return Refused(Code.NOT_READY, "the model is still loading", 1.0)
+        return Refused(Code.NOT_READY, "the model is still loading", LOADING_SECONDS)
 
     def _soon(self) -> None:
         """Pumps once after everything that has arrived by now was taken in."""

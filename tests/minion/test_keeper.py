@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from minion.host.keeper import LOADING_SECONDS
 from minion.host.lane import Failed, Lane, Refused
 from minion.host.restarts import BUDGET_ENDINGS
 from minion.host.workers import State
@@ -37,6 +39,37 @@ async def test_a_lane_whose_workers_do_not_load_has_failed_after_its_budget(
     refused = refusal(lane)
     assert refused.code is Code.NOT_READY
     assert 20.0 < refused.retry_after_seconds <= 30.0
+
+
+async def test_when_it_has_failed_the_time_of_the_next_try_is_known(
+    start_lane: StartLane, tmp_path: Path
+) -> None:
+    lane = await start_lane("LoadsWhileMarked", wait=False, options={"mark": str(tmp_path / "m")})
+    told: list[float | None] = []
+    lane.on_change.append(lambda: told.append(lane.keeper.seconds_until_try))
+
+    await has_failed(lane)
+
+    assert told[:-1] == [None] * (BUDGET_ENDINGS - 1)
+    assert told[-1] == pytest.approx(30.0, abs=0.1)
+
+
+async def test_while_one_is_tried_callers_are_told_to_wait_for_it(
+    start_lane: StartLane, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    lane = await start_lane(
+        "LoadsWhileMarked", wait=False, retry_seconds=0.01, options={"mark": str(mark)}
+    )
+    await has_failed(lane)
+    tried = lane.keeper.restarts
+    told = []
+
+    while lane.keeper.restarts < tried + 2:
+        told.append(refusal(lane).retry_after_seconds)
+        await asyncio.sleep(0.001)
+
+    assert set(told) == {LOADING_SECONDS}
 
 
 async def test_a_lane_that_dies_of_every_batch_has_failed_and_tells_who_waits(
