@@ -99,7 +99,7 @@ class Fleet:
             if room is not None and (roomiest is None or room > most):
                 roomiest, most = replica, room
         if roomiest is None:
-            raise not_serving(model, version)
+            raise not_serving(model, version, self.replicas(model, version))
         if most <= 0:
             raise _queue_full(self._first_with_room(model, version))
         if deadline is not None:

@@ -67,6 +67,8 @@ class Link(asyncio.BufferedProtocol):
         self.ready: asyncio.Future[Ready] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
         self.status: Status | None = None
+        self.told_at = 0.0
+        """When that came, on the monotonic clock."""
         self.stuck = False
         """The host leaves unread what is sent to it, or is gone."""
         self.ending = ""
@@ -317,7 +319,7 @@ class Link(asyncio.BufferedProtocol):
             refused = from_wire(message.code, message.detail, retry_after, message.numbers)
             self._settle(message.id, refused)
         elif isinstance(message, Status):
-            self.status = message
+            self.status, self.told_at = message, time.monotonic()
         elif isinstance(message, Tuned):
             self._settle(message.id, message.tuning)
         elif isinstance(message, Ready) and not self.ready.done():

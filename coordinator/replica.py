@@ -13,7 +13,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from coordinator.arrivals import Note, lane_of
@@ -175,9 +175,17 @@ class Replica:
         """Where an input may be received: in sight of the host, if possible."""
         return fresh(size_bytes) if self._link is None else self._link.memory(size_bytes)
 
+    def seconds_until_ready(self) -> float:
+        """After which it may be, where it is not: a minion that has failed says when it tries."""
+        link = self._link
+        if link is None or link.status is None or link.status.seconds_until_try is None:
+            return NOT_SERVING_RETRY_SECONDS
+        left = link.status.seconds_until_try - (time.monotonic() - link.told_at)
+        return max(left, NOT_SERVING_RETRY_SECONDS)
+
     def link(self) -> Link:
         if self._link is None:
-            raise not_serving(self.place.model, self.place.version)
+            raise not_serving(self.place.model, self.place.version, [self])
         return self._link
 
     async def tune(self, tuning: Tuning) -> None:
@@ -254,10 +262,12 @@ class Replica:
         return ""
 
 
-def not_serving(model: str, version: str) -> NotServing:
-    """Of a version that nobody can be asked for now."""
+def not_serving(model: str, version: str, replicas: Iterable[Replica]) -> NotServing:
+    """Of a version that none of its replicas can be asked for now."""
+    seconds = (replica.seconds_until_ready() for replica in replicas)
     return NotServing(
-        f"no replica of {model} {version} is ready", retry_after=NOT_SERVING_RETRY_SECONDS
+        f"no replica of {model} {version} is ready",
+        retry_after=min(seconds, default=NOT_SERVING_RETRY_SECONDS),
     )
 
 

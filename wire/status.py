@@ -65,14 +65,19 @@ class Status(NamedTuple):
     """What `queue_limit` follows from, where a promise governs."""
     batch_limit: Optional[int] = None
     """The largest batch, where memory ran out with a larger one that is tuned."""
+    seconds_until_try: Optional[float] = None
+    """Until another worker is started, where they end as often as they are."""
 
     def encode(self) -> List[Buffer]:
         head = self._asdict()
-        del head["promise"], head["batch_limit"]
+        for name in ("promise", "batch_limit", "seconds_until_try"):
+            del head[name]
         if self.promise is not None:
             head["promise"] = self.promise._asdict()
         if self.batch_limit is not None:
             head["batch_limit"] = self.batch_limit
+        if self.seconds_until_try is not None:
+            head["seconds_until_try"] = self.seconds_until_try
         return encode_frame(Kind.STATUS, 0, pack(head))
 
     @classmethod
@@ -89,6 +94,7 @@ class Status(NamedTuple):
             count(head, "coordinators"),
             _promise(mapped(head, "promise")) if "promise" in head else None,
             positive(head, "batch_limit") if "batch_limit" in head else None,
+            seconds(head, "seconds_until_try") if "seconds_until_try" in head else None,
         )
 
 

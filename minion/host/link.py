@@ -69,6 +69,7 @@ class HostLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._examples: dict[int, Example] = {}
         self._pushed: Status | None = None
+        self._pushed_try: float | None = None
         self._push_timer: asyncio.TimerHandle | None = None
         self._pulse = Pulse()
         self._beat: asyncio.TimerHandle | None = None
@@ -134,11 +135,16 @@ class HostLink(asyncio.Protocol):
             coordinators=len(self._links),
             promise=_promise(lane),
             batch_limit=lane.largest_batch if lane.lacks_memory else None,
+            seconds_until_try=lane.keeper.seconds_until_try,
         )
-        before = self._pushed
-        if before is not None and not _worth_a_message(before, status):
+        before, next_try = self._pushed, lane.keeper.next_try
+        if (
+            before is not None
+            and next_try == self._pushed_try
+            and not _worth_a_message(before, status)
+        ):
             return
-        self._pushed = status
+        self._pushed, self._pushed_try = status, next_try
         self._send(status)
         if status.draining and (before is None or not before.draining):
             self._send(Drain())
@@ -265,7 +271,9 @@ def _worth_a_message(before: Status, now: Status) -> bool:
 
 
 def _steady(status: Status) -> Status:
-    return status._replace(seconds_per_example=0.0, seconds_alone=0.0, promise=None)
+    return status._replace(
+        seconds_per_example=0.0, seconds_alone=0.0, promise=None, seconds_until_try=None
+    )
 
 
 def _moved(before: Status, now: Status) -> bool:

@@ -138,6 +138,50 @@ async def test_a_version_without_a_replica_is_not_serving_and_says_when_to_retur
     assert refused.value.retry_after
 
 
+async def fail(host: Host) -> None:
+    """Ends workers until its lane has failed."""
+
+    def failed() -> bool:
+        for worker in host.lane.keeper.workers:
+            worker.kill()
+        return host.lane.keeper.failed
+
+    await eventually(failed, "the lane has failed")
+
+
+async def test_a_version_that_has_failed_says_when_it_is_tried_again(stage: Stage) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate")
+    fleet = await fleet_of(stage, host)
+    (replica,) = fleet.all()
+
+    await fail(host)
+    await eventually(lambda: replica.status.seconds_until_try is not None, "the host has told")
+    with pytest.raises(NotServing) as refused:
+        fleet.reserve("gate", "1.0.0")
+
+    assert refused.value.retry_after is not None
+    assert 5.0 < refused.value.retry_after <= 30.0
+
+
+async def test_a_host_that_has_failed_tells_again_after_every_try(stage: Stage) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate", retry_seconds=0.05)
+    fleet = await fleet_of(stage, host)
+    (replica,) = fleet.all()
+    await fail(host)
+    told = set()
+
+    def thrice() -> bool:
+        for worker in host.lane.keeper.workers:
+            worker.kill()
+        if replica.status is not None and replica.status.seconds_until_try is not None:
+            told.add(replica.link().told_at)
+        return len(told) >= 3
+
+    await eventually(thrice, "the host has told of three tries")
+
+
 async def test_the_replica_with_the_most_room_gets_the_work(stage: Stage) -> None:
     stage.publish("gate")
     small = await stage.host("gate", queue_limit=2)

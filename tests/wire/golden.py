@@ -73,6 +73,9 @@ MESSAGES: dict[str, AnyMessage] = {
     "status-with-too-little-memory": Status(
         True, False, 10, 2, 0.05, 0.25, 2, 1, batch_limit=4
     ),
+    "status-of-a-lane-that-has-failed": Status(
+        False, False, 10, 0, 0.0, 0.0, 2, 1, seconds_until_try=29.5
+    ),
     "drain": Drain(),
     "tune": Tune(8, TUNING),
     "tune-to-a-promise": Tune(8, TUNING._replace(queue_limit=None, promise_seconds=5.0)),

@@ -35,7 +35,7 @@ NUMBERS = {Kind.PREDICT: asked(1.0, -1), Kind.RESULT: bytes(25)}
 #: Fields that have a default.
 OPTIONAL = {
     *("batch_limit", "memory", "numbers", "outputs", "parameters", "promise"),
-    *("proof", "shares", "torch"),
+    *("proof", "seconds_until_try", "shares", "torch"),
 }
 KINDS = sorted(value for name, value in vars(Kind).items() if name.isupper())
 
