@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,17 +44,27 @@ def orphan_of(below: Path, its: Path) -> tuple[int, bool]:
     return int(pid), ended == b"1"
 
 
+def end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def test_a_workers_process_that_was_adopted_is_ended_and_waited_for(tmp_path: Path):
     pid, ended = orphan_of(tmp_path / "t", tmp_path / "t" / "1" / "w-1")
 
-    assert ended
-    assert not Path(f"/proc/{pid}").exists()
+    try:
+        assert ended
+        assert not Path(f"/proc/{pid}").exists()
+    finally:
+        end(pid)
 
 
 @pytest.mark.parametrize("its", ["elsewhere", "t2/1", "t"], ids=str)
 def test_one_that_is_none_of_ours_is_let_be(tmp_path: Path, its: str):
     pid, ended = orphan_of(tmp_path / "t", tmp_path / its)
 
-    assert not ended
-    assert alive(pid)
-    subprocess.run(["kill", "-9", str(pid)], check=True)
+    try:
+        assert not ended
+        assert alive(pid)
+    finally:
+        end(pid)

@@ -298,14 +298,19 @@ async def test_so_many_workers_start_at_once_of_all_hosts(
         starts_folder=folder,
         options=gate.options,
     )
-    await eventually(lambda: begun(*all) == 3, "three start")
+    seen = []
+
+    def starting_and_ready() -> tuple[int, int]:
+        seen.append(begun(*all))
+        return seen[-1], sum(keeper.ready() for keeper in all)
+
+    await eventually(lambda: starting_and_ready() == (3, 0), "three start")
     gate.open_for(1)
-    await eventually(lambda: sum(keeper.ready() for keeper in all) == 1, "one has loaded")
-
-    await eventually(lambda: begun(*all) == 3, "the fourth starts in its place")
-
+    await eventually(lambda: starting_and_ready() == (3, 1), "the fourth starts in its place")
     gate.open_for(3)
-    await eventually(lambda: sum(keeper.ready() for keeper in all) == 4, "all have loaded")
+    await eventually(lambda: starting_and_ready() == (0, 4), "all have loaded")
+
+    assert max(seen) == 3
 
 
 async def test_a_start_that_hangs_keeps_others_waiting_until_its_deadline(
@@ -323,7 +328,7 @@ async def test_a_start_that_hangs_keeps_others_waiting_until_its_deadline(
 
 async def test_who_starts_for_long_is_waited_for_no_longer(tmp_path: Path) -> None:
     folder = str(tmp_path / "starts")
-    await Starts(folder, 1, hold_seconds=0.05).slot()
+    held = await Starts(folder, 1, hold_seconds=2.0).slot()
 
     next = asyncio.ensure_future(Starts(folder, 1).slot())
     await asyncio.sleep(0)
@@ -331,6 +336,7 @@ async def test_who_starts_for_long_is_waited_for_no_longer(tmp_path: Path) -> No
 
     slot = await asyncio.wait_for(next, 20)
     slot.close()
+    held.close()
 
 
 def test_who_died_while_it_started_is_waited_for_no_longer(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ async def test_a_hundred_megabytes_cost_neither_log_nor_loop_and_the_model_waits
     logged = sum(map(len, caplog.messages))
     assert logged < BURST_BYTES + (seconds + 2) * 2 * BYTES_PER_SECOND
     assert any("bytes that it printed were dropped" in text for text in caplog.messages)
-    assert turns > 20 * min(seconds, 1.0), "the loop went on meanwhile"
+    assert turns > 5 * min(seconds, 1.0), "the loop went on meanwhile"
     assert seconds < 20
 
 

@@ -68,6 +68,7 @@ class Hostile(Model):
         """The temporary folder, without end."""
         for number in range(10**9):
             Path(tempfile.gettempdir(), str(number)).write_bytes(bytes(MEGABYTE))
+            time.sleep(0.005)  # the disk of whoever runs the tests has an end
 
     def one_file(self, amount):
         """How many megabytes fit into one file."""
