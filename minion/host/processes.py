@@ -27,8 +27,9 @@ log = logging.getLogger("demitasse.host.processes")
 
 #: A template that was started a moment ago imports: ten seconds from a cold disk.
 _FORK_SECONDS = 20.0
-#: It reaps within a millisecond; one that is stopped or gone leaves the ending unknown.
-_ENDING_SECONDS = 1.0
+#: It reaps within a millisecond, and after an orphan that held much memory; one that is stopped
+#: or gone leaves the ending unknown.
+_ENDING_SECONDS = 5.0
 
 
 class Process(Protocol):
