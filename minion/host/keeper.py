@@ -153,14 +153,14 @@ class Keeper:
         self.workers = [life.worker for life in (*self._places.values(), *self._successors)]
 
     async def _live(self, worker: Worker) -> None:
-        with contextlib.closing(await self._starts.slot()) as slot:
-            self._starting[worker] = slot
-            try:
+        try:
+            with contextlib.closing(await self._starts.slot()) as slot:
+                self._starting[worker] = slot
                 await worker.live()
-            except OSError as error:
-                worker.end(f"cannot be started: {error.strerror}")
-            finally:
-                self._starting.pop(worker, None)
+        except OSError as error:
+            worker.end(f"cannot be started: {error.strerror}")
+        finally:
+            self._starting.pop(worker, None)
         self._answered += worker.answered
         if worker.retired:
             self.replaced += 1
@@ -258,9 +258,12 @@ class Keeper:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            self.children.reap()
-            for worker in self.workers:
-                await self._look_at(worker)
+            try:
+                self.children.reap()
+                for worker in self.workers:
+                    await self._look_at(worker)
+            except OSError:  # descriptors may be short for a while
+                log.exception("what workers hold could not be looked at")
 
     async def _look_at(self, worker: Worker) -> None:
         if worker.pid is None or worker.state is State.ENDED:

@@ -8,7 +8,6 @@ share; the kernel opens the lock of a host that has died. Called by the keeper.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -64,8 +63,11 @@ class Starts:
 
 def _locked(path: Path) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    with contextlib.suppress(BlockingIOError):
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return descriptor
-    os.close(descriptor)
-    return None
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor

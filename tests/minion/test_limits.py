@@ -326,6 +326,20 @@ async def test_a_start_that_hangs_keeps_others_waiting_until_its_deadline(
     assert (await ask(lane, 1))["x"] == 1
 
 
+async def test_where_the_folder_of_starts_is_gone_that_is_told_and_all_goes_on_when_it_is_back(
+    start_lane: StartLane, tmp_path: Path
+) -> None:
+    folder = tmp_path / "starts"
+    [keeper] = await keepers(start_lane, 1, model="Echo", starts=1, starts_folder=str(folder))
+    folder.rmdir()  # before the first start was looked at
+    await eventually(lambda: keeper.restarts >= 2, "it was tried, and again")
+    assert keeper.last_failure == "cannot be started: No such file or directory"
+
+    folder.mkdir()
+
+    await eventually(lambda: keeper.ready() == 1, "the worker has loaded")
+
+
 async def test_who_starts_for_long_is_waited_for_no_longer(tmp_path: Path) -> None:
     folder = str(tmp_path / "starts")
     held = await Starts(folder, 1, hold_seconds=2.0).slot()
