@@ -47,7 +47,7 @@ class Orphans:
     def _end(self, pids: Iterable[int]) -> int:
         marked = list(self._marked(pids))
         for pid in marked:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         return len(marked)
 

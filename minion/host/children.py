@@ -64,7 +64,7 @@ class Children:
         while self._starting or self._orphans():
             orphans = self._orphans()
             for pid in orphans:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             self._wait_for(orphans)
             await asyncio.sleep(_LOOK_SECONDS)

@@ -290,7 +290,7 @@ class Worker(asyncio.Protocol):
         # Also when the leader is gone already: its children are not. Once ended, the
         # number may be somebody else's.
         if self._process is not None and self.state is not State.ENDED:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     # The event loop calls these.

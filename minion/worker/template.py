@@ -20,6 +20,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 import traceback
 from typing import Dict, List, NamedTuple, Optional
 
@@ -39,6 +40,10 @@ from wire.forks import (
 from wire.lifetimes import adopt_orphans, children, end_with
 
 _BACKLOG = 128
+#: A killed process is gone in a millisecond, and one that held much memory in a hundred.
+_LOOK_SECONDS = 0.001
+#: Less than a host waits to be told of an ending.
+_PATIENCE_SECONDS = 2.0
 
 
 class Birth(NamedTuple):
@@ -122,6 +127,7 @@ class Template:
         self._listener = listener
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
+        self._left: "set[int]" = set()  # orphans that could not be ended
 
     def serve(self) -> Birth:
         """Does not return in this process, only in those that it forks."""
@@ -167,16 +173,24 @@ class Template:
     def _end_orphans(self) -> None:
         """Ends what workers have started and left, and returns when it has ended.
 
-        Whichever worker's it was: what has no parent left belongs to nobody.
+        What cannot be ended (somebody else's, or one that waits for a disk that is gone) is
+        waited for once, and then left to the kernel. Whichever worker's it was: what has no parent left belongs to nobody.
         """
+        end = time.monotonic() + _PATIENCE_SECONDS
         while True:
             orphans = children() - self._pids()
-            if not orphans:
+            self._left &= orphans
+            if not orphans - self._left:
+                return
+            if time.monotonic() > end:
+                self._left = orphans
                 return
             for pid in orphans:
-                os.kill(pid, signal.SIGKILL)
-            for pid in orphans:
-                os.waitpid(pid, 0)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            time.sleep(_LOOK_SECONDS)
 
     def _pids(self) -> "set[int]":
         """Of the workers that live, or have ended and were not reaped yet."""

@@ -195,6 +195,36 @@ def zombies_of(pid: int) -> list[int]:
     return [int(child) for child in children if not alive(int(child))]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can have a child that it may not kill")
+@pytest.mark.parametrize("who", ["host", "template"])
+def test_what_cannot_be_ended_is_waited_for_with_patience(who: str) -> None:
+    """The process that ends orphans gives root up; its orphan does not."""
+    ends = {
+        "host": "children = Children(); children.adopt(); asyncio.run(children.end_orphans())",
+        "template": "Template(socket.socketpair()[0])._end_orphans()",
+    }
+    gives_up = (
+        "import asyncio, os, socket, subprocess, sys\n"
+        "from minion.host.children import Children\n"
+        "from minion.worker.template import Template\n"
+        "orphan = subprocess.Popen(['sleep', '3600'], stdout=subprocess.DEVNULL)\n"
+        "print(orphan.pid, flush=True)\n"
+        "os.setuid(65534)\n"
+        f"{ends[who]}\n"
+        "print('gave up', flush=True)\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", gives_up], cwd=ROOT, stdout=subprocess.PIPE, timeout=60
+    )
+    orphan, *said = done.stdout.decode().splitlines()
+    try:
+        assert said == ["gave up"]
+        assert alive(int(orphan))
+    finally:
+        os.kill(int(orphan), signal.SIGKILL)
+
+
 # Successors.
 
 
