@@ -14,6 +14,8 @@ from pathlib import Path
 from minion.host.spec import ServiceSpec
 
 MAX_OPEN_FILES = 4096
+#: Where cores go to a program, a limit of 0 does not keep the kernel from starting it, and 1 does.
+NO_CORE_BYTES = 1
 #: A worker that holds so much of what it may is replaced before it gets no more.
 SOFT_PART = 0.8
 
@@ -27,7 +29,7 @@ def limit(pid: int, spec: ServiceSpec) -> None:
         PermissionError: it is somebody else's.
     """
     wanted = {
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: NO_CORE_BYTES,
         resource.RLIMIT_NOFILE: MAX_OPEN_FILES,
         resource.RLIMIT_FSIZE: spec.temporary_bytes,
     }

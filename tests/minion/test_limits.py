@@ -50,7 +50,7 @@ async def test_a_worker_has_limits_that_it_cannot_raise(start_lane: StartLane, d
     data = 512 * MEGABYTE if device == "cpu" else UNLIMITED
 
     assert await do(lane, "limits") == [
-        *(0, 0, MAX_OPEN_FILES, MAX_OPEN_FILES, 64 * MEGABYTE, 64 * MEGABYTE, data, data)
+        *(1, 1, MAX_OPEN_FILES, MAX_OPEN_FILES, 64 * MEGABYTE, 64 * MEGABYTE, data, data)
     ]
 
 
