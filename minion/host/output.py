@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 from minion.host.excerpt import SHUT_SECONDS, Excerpt
 
-#: As much as anybody may have without being root.
-PIPE_BYTES = 2**20
+#: A user's pipes may take 64 MiB together, and then get a page or two each: see pipe(7).
+PIPE_BYTES = 2**18
 #: A turn of the loop looks at so much: a millisecond, if all of it is short lines.
 _READ_BYTES = 16 * 1024
 #: A pipe that is not half full is left alone for so long: a worker that prints byte by byte
