@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
@@ -43,6 +42,7 @@ from deploy.status import (
 )
 from deploy.templates import Templates
 from minion.host.spec import ServiceSpec
+from minion.host.temporary import remove_folder
 from model_registry.artifacts import ArtifactStore
 from model_registry.catalog import Catalog
 from model_registry.leases import Leases, Replica
@@ -186,7 +186,7 @@ class LocalDeployment:
             for left in (*self._sockets.glob("*.sock"), *self.run_folder.glob("*.json")):
                 left.unlink()
             self._orphans.end_all()
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            remove_folder(self._temporary)
             yield
         finally:
             lock.release()

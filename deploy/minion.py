@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +24,7 @@ from deploy.machine import cores
 from deploy.silence import Silence
 from deploy.templates import TemplateKey
 from minion.host.spec import ServiceSpec, write_spec
+from minion.host.temporary import remove_folder
 from model_registry.leases import Replica
 
 #: How often a host is asked how it is.
@@ -98,7 +98,7 @@ class Minion:
             self._task.cancel()
             await asyncio.wait([self._task])
         self._socket.unlink(missing_ok=True)
-        await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
+        await asyncio.to_thread(remove_folder, self._temporary)
 
     def kill(self) -> None:
         if self._child is not None:

@@ -1,7 +1,7 @@
 """The folder of a worker for what it needs for a while: its own, bounded, gone with it.
 
-Knows folders alone; waits for the disk, so threads call it. Called by `workers`
-and the keeper.
+Knows folders alone; waits for the disk, so threads call it. Called by `workers`,
+the keeper, and the supervisor, which removes what killed hosts have left.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ def make_folder(parent: str | None) -> str:
     return tempfile.mkdtemp(prefix="w-", dir=parent)
 
 
-def remove_folder(path: str) -> None:
+def remove_folder(path: str | Path) -> None:
     """With all that is in it, whatever its author has made of the permissions."""
     with contextlib.suppress(OSError):
         os.rmdir(path)  # most of them are empty
         return
+    with contextlib.suppress(OSError):
+        if not os.path.islink(path):
+            os.chmod(path, 0o700)
     for folder, names, _ in os.walk(path):
         for each in (Path(folder, name) for name in names):
             with contextlib.suppress(OSError):
@@ -36,7 +39,7 @@ def remove_folder(path: str) -> None:
 
 def clear(path: Path) -> None:
     """The folder is there, and empty."""
-    shutil.rmtree(path, ignore_errors=True)
+    remove_folder(path)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

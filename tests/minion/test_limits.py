@@ -18,7 +18,7 @@ from minion.host.keeper import Keeper
 from minion.host.lane import Lane
 from minion.host.limits import MAX_OPEN_FILES, SOFT_PART, soft_limit
 from minion.host.starts import Starts
-from minion.host.temporary import is_over, make_folder, remove_folder
+from minion.host.temporary import clear, is_over, make_folder, remove_folder
 from minion.host.workers import State
 from tests.minion.service import Gate, alive, ask, ask_all, eventually, service
 from tests.minion.templates import ROOT, Template
@@ -151,6 +151,23 @@ def test_removing_it_follows_no_link(tmp_path: Path) -> None:
 
     assert not folder.exists()
     assert other.stat().st_mode & 0o777 == 0o500
+
+
+@pytest.mark.parametrize("away", [remove_folder, clear])
+def test_one_that_nobody_may_open_is_emptied_too(
+    tmp_path: Path, away: Callable[[Path], None]
+) -> None:
+    """For root it is as any other."""
+    inner = tmp_path / "closed" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "file").touch()
+    inner.chmod(0)
+    inner.parent.chmod(0)
+
+    away(inner.parent)
+
+    assert not inner.exists()
+    assert inner.parent.exists() == (away is clear)
 
 
 # What they leave.
