@@ -174,7 +174,8 @@ class Template:
         """Ends what workers have started and left, and returns when it has ended.
 
         What cannot be ended (somebody else's, or one that waits for a disk that is gone) is
-        waited for once, and then left to the kernel. Whichever worker's it was: what has no parent left belongs to nobody.
+        waited for once, and then left to the kernel. Whichever worker's it was: what has no
+        parent left belongs to nobody.
         """
         end = time.monotonic() + _PATIENCE_SECONDS
         while True:
