@@ -230,8 +230,20 @@ class Keeper:
 
     async def _replace(self) -> None:
         """One worker after another: two of each would need twice the memory."""
+        patience = RestartDelay()
         while True:
             worn = await self._worn.get()
+            if not worn.soon_full:
+                patience = RestartDelay()
+            else:
+                seconds = patience.after(proved=False)
+                log.warning(
+                    "worker %s held most of its memory soon after loading; "
+                    "its successor is started in %g s",
+                    worn.pid,
+                    seconds,
+                )
+                await asyncio.sleep(seconds)
             delay = RestartDelay()
             while worn in self.workers and worn.state is not State.ENDED and not worn.retired:
                 if not await self._replaced(worn):
@@ -279,4 +291,4 @@ class Keeper:
         elif worker.state is not State.SPARE and held > soft_limit(
             memory, loaded_bytes=worker.loaded_bytes
         ):
-            worker.wear()
+            worker.wear(full=True)

@@ -102,6 +102,8 @@ class Worker(asyncio.Protocol):
         self.settled = asyncio.Event()
         """It has loaded, or has ended."""
         self.retired = False
+        self.soon_full = False
+        """Whether it held too much so soon after loading that its successor will as well."""
         self.loaded_bytes = 0
         """What it held when it had loaded."""
         self.temporary = ""
@@ -144,8 +146,11 @@ class Worker(asyncio.Protocol):
     @property
     def proved(self) -> bool:
         """It answered a batch, or stayed for a while. To have loaded alone says little."""
-        loaded_for = asyncio.get_running_loop().time() - self._loaded_at
-        return self.answered > 0 or is_stable(loaded_for)
+        return self.answered > 0 or self._stable
+
+    @property
+    def _stable(self) -> bool:
+        return is_stable(asyncio.get_running_loop().time() - self._loaded_at)
 
     async def live(self) -> None:
         """Starts the process and returns when it has ended, and is reaped.
@@ -225,10 +230,15 @@ class Worker(asyncio.Protocol):
         if self.state is State.SPARE:
             self._become_idle()
 
-    def wear(self) -> None:
-        """It should have a successor; until that has loaded it goes on."""
+    def wear(self, *, full: bool = False) -> None:
+        """It should have a successor; until that has loaded it goes on.
+
+        Args:
+            full: since it holds too much, and not for what it has answered.
+        """
         if not self._worn:
             self._worn = True
+            self.soon_full = full and not self._stable
             self._on_worn(self)
 
     def retire(self) -> None:

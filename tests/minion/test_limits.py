@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -77,6 +78,20 @@ async def test_who_wants_more_memory_than_there_may_be_meets_a_memory_error(
     assert lane.keeper.restarts == 0
     await eventually(lambda: lane.keeper.replaced == 1, "it is replaced, since it holds that much")
     assert (await do(lane, "nothing")) != [first]
+
+
+async def test_workers_that_are_full_soon_after_loading_are_replaced_ever_more_slowly(
+    start_lane: StartLane, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "demitasse.host.keeper")
+    lane = await start_lane(**hostile(memory_bytes=256 * MEGABYTE))
+
+    for number in range(1, 4):
+        await do(lane, "hold", 1000)
+        await eventually(lambda n=number: lane.keeper.replaced == n, "it is replaced")
+
+    told = [text.rpartition(" in ")[2] for text in caplog.messages if "soon after" in text]
+    assert told == ["0.1 s", "0.2 s", "0.4 s"]
 
 
 async def test_without_a_limit_on_addresses_one_that_holds_too_much_is_ended(
