@@ -176,7 +176,11 @@ class Keeper:
             answered = self._answered + sum(
                 each.answered for each in self.workers if each.state is not State.ENDED
             )
-            self._budget.ended(asyncio.get_running_loop().time(), answered=answered)
+            self._budget.ended(
+                asyncio.get_running_loop().time(),
+                answered=answered,
+                start_seconds=worker.start_seconds,
+            )
         if self.failed:
             self._plan_try()  # before anybody is told
         self._on_end(worker)

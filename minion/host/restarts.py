@@ -16,6 +16,8 @@ STABLE_AFTER_SECONDS = 10.0
 #: them, are no accident.
 BUDGET_ENDINGS = 5
 BUDGET_SECONDS = 60.0
+#: Or within so many times what a start takes, where that is more.
+BUDGET_STARTS = 5
 
 
 def is_stable(seconds: float) -> bool:
@@ -48,11 +50,12 @@ class Budget:
         self._answered = 0
         self.spent = False
 
-    def ended(self, now: float, *, answered: int) -> None:
+    def ended(self, now: float, *, answered: int, start_seconds: float = 0.0) -> None:
         """One ended, and that was not meant.
 
         Args:
             now: in seconds.
+            start_seconds: from its start until it had loaded, or until it ended before that.
             answered: batches that the lane has answered in all.
         """
         if answered > self._answered:
@@ -62,7 +65,8 @@ class Budget:
         self._endings.append(now)
         full = len(self._endings) == self._endings.maxlen
         # Once spent, it is not restored by a pause: that was ours.
-        self.spent = self.spent or (full and now - self._endings[0] <= BUDGET_SECONDS)
+        within = max(BUDGET_SECONDS, BUDGET_STARTS * start_seconds)
+        self.spent = self.spent or (full and now - self._endings[0] <= within)
 
 
 def describe_ending(status: int | None) -> str:

@@ -114,6 +114,7 @@ class Worker(asyncio.Protocol):
         """Batches."""
         self.met_suspects = False
         """Whether it ended with examples that had ended another before."""
+        self._started_at = math.inf
         self._loaded_at = math.inf
         self._spec = spec
         self._children = children
@@ -152,12 +153,19 @@ class Worker(asyncio.Protocol):
     def _stable(self) -> bool:
         return is_stable(asyncio.get_running_loop().time() - self._loaded_at)
 
+    @property
+    def start_seconds(self) -> float:
+        """What loading took, or has taken by now; 0 of one that was not started."""
+        now = asyncio.get_running_loop().time()
+        return max(min(self._loaded_at, now) - self._started_at, 0.0)
+
     async def live(self) -> None:
         """Starts the process and returns when it has ended, and is reaped.
 
         Raises:
             OSError: it cannot be started; nothing is left of the attempt.
         """
+        self._started_at = asyncio.get_running_loop().time()
         self.temporary = make_folder(self._spec.temporary)
         try:
             with (

@@ -5,6 +5,7 @@ import pytest
 from minion.host.restarts import (
     BUDGET_ENDINGS,
     BUDGET_SECONDS,
+    BUDGET_STARTS,
     FIRST_DELAY_SECONDS,
     LAST_DELAY_SECONDS,
     STABLE_AFTER_SECONDS,
@@ -63,6 +64,17 @@ def test_endings_that_lie_further_apart_do_not() -> None:
     apart = BUDGET_SECONDS / (BUDGET_ENDINGS - 1) + 0.1
 
     assert not any(spend(Budget(1), 3 * BUDGET_ENDINGS, every=apart))
+
+
+def test_of_slow_starters_five_endings_spend_it_within_five_times_what_a_start_takes() -> None:
+    def spent(every: float) -> bool:
+        budget = Budget(1)
+        for number in range(BUDGET_ENDINGS):
+            budget.ended(number * every, answered=0, start_seconds=BUDGET_SECONDS)
+        return budget.spent
+
+    longest = BUDGET_STARTS * BUDGET_SECONDS / (BUDGET_ENDINGS - 1)
+    assert (spent(longest), spent(longest + 1.0)) == (True, False)
 
 
 def test_every_place_has_a_budget_and_all_are_one() -> None:
