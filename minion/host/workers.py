@@ -29,6 +29,7 @@ from minion.host.processes import Process, Wanted, is_stopped, start_worker
 from minion.host.restarts import describe_ending, is_stable
 from minion.host.spec import ServiceSpec
 from minion.host.temporary import make_folder, remove_folder
+from minion.host.watchdog import Watchdog
 from wire.batches import BatchFailure, BatchResult, Load, Loaded, Run, TensorRef, decode
 from wire.errors import WireError
 from wire.frames import FrameReader
@@ -132,8 +133,7 @@ class Worker(asyncio.Protocol):
         self._running: RunningBatch | None = None
         self._next: RunningBatch | None = None
         self._sent = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._overdue_at = math.inf
+        self._watchdog = Watchdog(self._overrun)
 
     @property
     def pid(self) -> int | None:
@@ -205,7 +205,7 @@ class Worker(asyncio.Protocol):
         except BaseException:
             ours.close()
             raise
-        self._limit(self._spec.load_timeout_seconds)
+        self._watchdog.expect(self._spec.load_timeout_seconds)
         self._send(self._load())
         return self._process
 
@@ -276,7 +276,7 @@ class Worker(asyncio.Protocol):
 
     def _begin(self, batch: RunningBatch) -> None:
         self._running = batch
-        self._limit(self._spec.predict_timeout_seconds)
+        self._watchdog.expect(self._spec.predict_timeout_seconds)
         batch.begun()
 
     def _stack(self, examples: Sequence[Mapping[str, Tensor]], id: int) -> dict[str, TensorRef]:
@@ -333,7 +333,7 @@ class Worker(asyncio.Protocol):
             loop.call_later(STATUS_SECONDS, self._lose, Loss.INTERRUPTED)
 
     def _received(self, message: object) -> None:
-        self._overdue_at = math.inf
+        self._watchdog.rest()
         if isinstance(message, BatchResult):
             self._done(message)
             self._go_on()
@@ -344,7 +344,7 @@ class Worker(asyncio.Protocol):
             self._go_on()
         elif isinstance(message, Loaded) and self.state is State.STARTING:
             assert self._process is not None
-            self._stop_timer()  # it was that of loading, which has a time of its own
+            self._watchdog.stop()  # it was that of loading, which has a time of its own
             self.loaded, self._loaded_at = message, asyncio.get_running_loop().time()
             self.loaded_bytes = held_bytes(self._process.pid, self._spec)
             self.settled.set()
@@ -396,7 +396,7 @@ class Worker(asyncio.Protocol):
         """
         if self.state is State.ENDED:
             return
-        self._stop_timer()
+        self._watchdog.stop()
         self.kill()
         self.state = State.ENDED
         self.settled.set()
@@ -415,32 +415,12 @@ class Worker(asyncio.Protocol):
             self.met_suspects = running.suspected
             running.lost(loss)
 
-    def _limit(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._overdue_at = loop.time() + seconds
-        if self._timer is None:
-            self._timer = loop.call_later(seconds, self._look_at_the_time)
-
-    def _look_at_the_time(self) -> None:
-        """One timer for many batches: it finds a later moment, and waits for that."""
-        loop = asyncio.get_running_loop()
-        self._timer = None
-        if self._overdue_at <= loop.time():
-            self._overrun()
-        elif self._overdue_at < math.inf:
-            self._timer = loop.call_at(self._overdue_at, self._look_at_the_time)
-
     def _overrun(self) -> None:
         self.failure = f"took too long while {self.state.value}"
         stopped = self._process is not None and is_stopped(self._process.pid)
         # Now, not at end-of-file: an answer that comes in between would make it idle again,
         # and the next batch would die with it.
         self._end(Loss.INTERRUPTED if stopped else Loss.OVERRAN)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _send(self, message: Load | Run) -> None:
         assert self._transport is not None
