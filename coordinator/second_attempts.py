@@ -89,7 +89,7 @@ class SecondAttempts:
             stranded.send_again(replica)
         elif not listed or now >= stranded.until:
             del self._waiting[stranded]
-            stranded.give_up(not_serving(place.model, place.version))
+            stranded.give_up(not_serving(place.model, place.version, listed))
 
 
 def choice(place: Place, kept: int, listed: Sequence[Replica]) -> Replica | None:
