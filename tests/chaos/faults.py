@@ -76,8 +76,8 @@ class Faults:
         self._signal(signal.SIGKILL, "template")
 
     def _kill_a_coordinator(self) -> None:
-        self._signal(signal.SIGKILL, "coordinator")
         self.coordinator_killed_at.append(time.monotonic())
+        self._signal(signal.SIGKILL, "coordinator")
 
     def _send_a_killer(self) -> None:
         values = [-1.0, self._draw.random(), 0.0, 0.0]
