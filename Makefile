@@ -49,10 +49,10 @@ types: setup
 	$(BIN)/mypy
 
 chaos: setup ## random faults for a minute, callers who know what is right: CHAOS_SEED=
-	$(BIN)/python -m pytest -s tests/chaos
+	CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/chaos
 
 chaos-long: setup ## the same for half an hour
-	CHAOS_SECONDS=1800 $(BIN)/python -m pytest -s tests/chaos
+	CHAOS_SECONDS=1800 CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/chaos
 
 bench: setup ## cost and yield against floors of the same run; fails when worse by a third
 	$(BIN)/python -m benchmarks.bench

@@ -166,7 +166,13 @@ def why_no_lines() -> str:
     name = f"dm-try-{os.getpid()}"
     tried = _ip("netns", "add", name, check=False)
     _ip("netns", "del", name, check=False)
-    return "" if not tried.returncode else f"no network namespaces here: {tried.stderr.strip()}"
+    if tried.returncode:
+        return f"no network namespaces here: {tried.stderr.strip()}"
+    try:
+        os.close(_tunnel(name))
+    except OSError as error:
+        return f"no tunnels here: {error.strerror}"
+    return ""
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def leaking(before: Mapping[int, int], now: Mapping[int, int]) -> dict[int, tupl
 
 
 def shared_memory() -> set[str]:
-    return {each.name for each in SHARED_MEMORY.iterdir()}
+    return {each.name for each in SHARED_MEMORY.iterdir()} if SHARED_MEMORY.is_dir() else set()
 
 
 def tracebacks(logs: Path) -> list[str]:

@@ -59,19 +59,19 @@ async def test_a_host_killed_with_requests_in_flight_costs_them_nothing_but_time
             asyncio.create_task(
                 client.post("/models/simulated/infer", json={"inputs": {"x": [float(i)]}})
             )
-            for i in range(4)
+            for i in range(8)
         ]
         await asyncio.to_thread(
             eventually,
-            lambda: platform.occupied("simulated") == 4,
-            within=5,
-            what="all of them in flight",
+            lambda: platform.occupied("simulated") >= 4,
+            within=20,
+            what="some of them in flight",
         )
         kill(minion["pid"])
         answers = await asyncio.gather(*asked)
 
-    assert [answer.status_code for answer in answers] == [200] * 4
-    assert [answer.json()["output"]["x"] for answer in answers] == [0.0, 1.0, 2.0, 3.0]
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert [answer.json()["output"]["x"] for answer in answers] == [float(i) for i in range(8)]
     assert any("lost" in answer.json()["timeline_ms"] for answer in answers)
 
 

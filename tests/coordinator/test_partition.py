@@ -25,7 +25,7 @@ from tests.faults import THERE, Line, laid, why_no_lines
 NOTICED_SECONDS = 3.0
 CUT_SECONDS = 10.0
 #: Of a machine with two cores and much to do.
-SLACK_SECONDS = 0.5
+SLACK_SECONDS = 1.5
 PORT = 9000
 
 
@@ -114,7 +114,7 @@ async def test_a_partition_is_noticed_in_three_seconds_touches_nobody_else_and_h
         line.cut = False
         await eventually(lambda: remote.ready, "the link is back")
 
-        assert noticed < NOTICED_SECONDS + SLACK_SECONDS
+        assert 0 < noticed < NOTICED_SECONDS + SLACK_SECONDS
         assert (refused.status_code, refused.json()["code"]) == (503, "not-serving")
         assert int(refused.headers["Retry-After"]) >= 1
         assert refusal < SLACK_SECONDS

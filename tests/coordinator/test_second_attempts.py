@@ -142,13 +142,10 @@ async def test_without_anybody_listed_the_answer_is_503_at_once(stage: Stage) ->
 
 async def test_who_waits_for_a_replica_in_vain_is_told_before_the_deadline(stage: Stage) -> None:
     gate, host, fleet, _ = await gated(stage)
-    deadline = time.monotonic() + 2.0
     with asking(fleet, 1, within=2.0) as (_, asked):
         async with lost(gate, host, for_good=True):
-            with pytest.raises(NotServing):
+            with pytest.raises(NotServing):  # and not DeadlineExceeded
                 await asked
-
-    assert time.monotonic() < deadline
 
 
 async def test_who_leaves_while_waiting_for_a_replica_leaves_nothing(stage: Stage) -> None:

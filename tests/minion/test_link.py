@@ -351,8 +351,9 @@ class Raw:
 
 async def test_nothing_is_said_before_hello(start_host: StartHost) -> None:
     host = await start_host("Echo")
+    await host.ready_link()
     raw = await Raw.connect(host)
-    await host.ready_link()  # the status has changed by now
+    host.lane.tune(Tuning(5, 1, 0.0, 1))  # which every link is told of
 
     raw.send(Hello("raw"))
     said = await raw.messages()
