@@ -17,6 +17,10 @@ def link_credentials(settings: Settings) -> Credentials:
         secret = read_secret(settings.link_secret_file) if settings.link_secret_file else None
         name = "link_ca_file"
         tls = None
+        if settings.link_certificate_file and not settings.link_ca_file:
+            raise InvalidCredentials(
+                "is missing beside link_certificate_file; without it links are not encrypted"
+            )
         if settings.link_ca_file:
             tls = tls_of_coordinator(
                 settings.link_ca_file, settings.link_certificate_file, settings.link_key_file

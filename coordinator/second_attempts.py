@@ -8,6 +8,7 @@ here. That an example is sent twice at most is its ticket's business.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from typing import Protocol
 
 from coordinator.errors import NotServing
 from coordinator.replica import Place, Replica, not_serving
+
+log = logging.getLogger("demitasse.coordinator.second_attempts")
 
 #: How often those who wait look for room, while anybody waits.
 LOOK_SECONDS = 0.02
@@ -69,15 +72,18 @@ class SecondAttempts:
         self._waiting.pop(stranded, None)
 
     def _look(self) -> None:
+        self._timer = None
         now = time.monotonic()
         kept = Counter(stranded.place for stranded in self._waiting)
         for stranded in list(self._waiting):
             if stranded in self._waiting:  # else it left, by what another one's end led to
                 place = stranded.place
-                self._help(stranded, now, kept[place])
+                try:
+                    self._help(stranded, now, kept[place])
+                except Exception:  # one caller's trouble: all others still wait here
+                    log.exception("a second attempt failed in a way that was not foreseen")
                 kept[place] -= stranded not in self._waiting
-        self._timer = None
-        if self._waiting:
+        if self._waiting and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
     def _help(self, stranded: Stranded, now: float, kept: int) -> None:

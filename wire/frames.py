@@ -79,12 +79,16 @@ class FrameReader:
         Args:
             allocate: gives memory for a frame that arrives in pieces.
         """
-        self._max_head_bytes = max_head_bytes
-        self._max_body_bytes = max_body_bytes
         self._allocate = allocate
+        self.limit(max_head_bytes, max_body_bytes)
         self._begun = b""  # less than a header
         self._frame: Optional[memoryview] = None  # a frame that is being completed,
         self._filled = 0  # of which so much is there
+
+    def limit(self, max_head_bytes: int, max_body_bytes: int) -> None:
+        """What frames that have not begun yet may have."""
+        self._max_head_bytes = max_head_bytes
+        self._max_body_bytes = max_body_bytes
 
     def feed(self, data: bytes) -> List[Frame]:
         """The frames that `data` completes, oldest first. The reader keeps the rest.

@@ -8,6 +8,7 @@ announced length costs nothing. Knows no format: that is `payloads`.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -101,8 +102,11 @@ async def read_body(request: web.Request, max_bytes: int, limits: PayloadLimits)
 async def _collect(request: web.Request, max_bytes: int, limits: PayloadLimits) -> bytes:
     chunks: list[bytes] = []
     size, most, content = 0, _most_on_the_wire(request), request.content
+    announced = request.content_length
     now = asyncio.get_running_loop().time
     pace = Pace(limits.min_rate, limits.body_idle_timeout, now())
+    if announced is not None:
+        pace.begin(now(), 0, announced)
     try:
         async with asyncio.timeout(None) as idle:
             while True:
@@ -113,7 +117,8 @@ async def _collect(request: web.Request, max_bytes: int, limits: PayloadLimits) 
                 size += len(chunk)
                 if size > max_bytes:
                     raise _too_large(max_bytes)
-                if not pace.kept(now(), size):
+                missing = math.inf if announced is None else announced - size
+                if not pace.kept(now(), size, missing):
                     raise BodyTimeout(f"fewer than {limits.min_rate:g} bytes/s arrived")
                 if most(size):
                     raise InvalidEncodedBody("its chunks are too small")
@@ -130,6 +135,8 @@ def _most_on_the_wire(request: web.Request) -> Callable[[int], bool]:
 
     A body in chunks of a byte each costs six times its length, and a call for each of them.
     """
+    if request.content_length is not None:
+        return lambda size: False  # not in chunks
     connection = request.protocol
     if not isinstance(connection, Watched):
         raise TypeError("requests come over watched connections")

@@ -30,9 +30,11 @@ def credentials_from(environment: Mapping[str, str]) -> Credentials:
         certificate, key = environment.get(CERTIFICATE, ""), environment.get(KEY, "")
         if bool(certificate) != bool(key):
             raise InvalidCredentials(f"{CERTIFICATE} and {KEY} go together; one is missing")
-        tls = None
+        tls, ca = None, environment.get(CA, "")
+        if ca and not certificate:
+            raise InvalidCredentials(f"is missing beside {CA}; without it links are not encrypted")
         if certificate:
-            tls = tls_of_host(environment.get(CA, ""), certificate, key)
+            tls = tls_of_host(ca, certificate, key)
     except InvalidCredentials as error:
         raise InvalidCredentials(f"{name}: {error}") from error
     return Credentials(secret, tls)

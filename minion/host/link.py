@@ -20,8 +20,9 @@ from minion.host.shared import open_shared
 from wire.credentials import same
 from wire.errors import WireError
 from wire.examples import Cancel, Failure, Predict, Refusal, Result
-from wire.frames import MAX_EXAMPLE_BYTES, FrameReader
+from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, FrameReader
 from wire.greetings import Hello, Ready
+from wire.heads import Kind
 from wire.heartbeats import HEARTBEAT_SECONDS, Heartbeat, Look, Pulse
 from wire.messages import Message, decode
 from wire.status import Drain, Promise, Status
@@ -37,6 +38,10 @@ COST_CHANGE = 0.1
 #: Answers that a coordinator has not read yet; past it, nothing more is read from it.
 #: Some dozens of decoded photos: what is in flight anyhow does not make it stutter.
 MAX_UNREAD_BYTES = 16 * 2**20
+#: Of a frame from somebody who has not said Hello yet, and may be anybody; and how long that is
+#: waited for, however often such a peer says something.
+MAX_STRANGE_BYTES = 64 * 1024
+GREETING_SECONDS = 3.0
 
 
 class Links(set["HostLink"]):
@@ -63,7 +68,9 @@ class HostLink(asyncio.Protocol):
         self._links = links
         self._on_lost = on_lost
         self._proof = proof
-        self._reader = FrameReader(max_body_bytes=MAX_EXAMPLE_BYTES)
+        self._reader = FrameReader(
+            max_head_bytes=MAX_STRANGE_BYTES, max_body_bytes=MAX_STRANGE_BYTES
+        )
         self._memory: memoryview | None = None
         self._greeted = False
         self._transport: asyncio.Transport | None = None
@@ -81,6 +88,8 @@ class HostLink(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
         self._links.add(self)
         self._lane.on_change.append(self.push_status)
+        loop = asyncio.get_running_loop()
+        self._greeting = loop.call_later(GREETING_SECONDS, self._expect_to_be_greeted)
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -89,6 +98,7 @@ class HostLink(asyncio.Protocol):
         self._cancel_push()
         if self._beat is not None:
             self._beat.cancel()
+        self._greeting.cancel()
         for example in self._examples.values():
             self._lane.abandon(example)
         self._examples.clear()
@@ -108,9 +118,16 @@ class HostLink(asyncio.Protocol):
         self._pulse.heard = True
         try:
             for frame in self._reader.feed(data):
+                if not self._greeted and frame.kind != Kind.HELLO:
+                    raise WireError(f"a frame of kind {frame.kind} before Hello")
                 self._received(decode(frame, self._memory))
         except WireError as error:
             log.warning("link with %s broke the protocol: %s", self.peer or "somebody", error)
+            self.close()
+
+    def _expect_to_be_greeted(self) -> None:
+        if not self._greeted:
+            log.warning("a link was closed on which nobody said Hello")
             self.close()
 
     def close(self) -> None:
@@ -150,8 +167,6 @@ class HostLink(asyncio.Protocol):
             self._send(Drain())
 
     def _received(self, message: Message) -> None:
-        if not self._greeted and not isinstance(message, Hello):
-            raise WireError(f"{type(message).__name__} before Hello")
         if isinstance(message, Predict):
             self._predict(message)
         elif isinstance(message, Cancel):
@@ -167,6 +182,7 @@ class HostLink(asyncio.Protocol):
         if self._proof is not None and not same(hello.proof, self._proof):
             raise WireError("whoever calls itself a coordinator does not know the secret")
         self.peer, self._greeted = hello.name, True
+        self._reader.limit(MAX_HEAD_BYTES, MAX_EXAMPLE_BYTES)
         if hello.memory is not None:
             assert self._transport is not None
             self._memory = open_shared(self._transport.get_extra_info("socket"), hello.memory)

@@ -20,6 +20,9 @@ from wire.batches import BatchFailure
 from wire.errors import Code
 from wire.tensor import Tensor
 
+#: So soon before a deadline nobody may wait any more, and this process not know it yet.
+UNSURE_SECONDS = 0.1
+
 #: The batches in which the members run again; or what the one member is told.
 Judgement = list[list[Example]] | Failed
 
@@ -70,7 +73,8 @@ class Trial:
 
     def _convicted(self, example: Example, told: Failed, now: float) -> Failed:
         # Where nobody waits any more, the inputs may have been overwritten (docs/adr/0007).
-        if told.code in DETAILS and example.settle is not None:
+        late = example.deadline is not None and now > example.deadline - UNSURE_SECONDS
+        if told.code in DETAILS and example.settle is not None and not late:
             self.killers.remember(example.inputs, example.parameters, Code(told.code), now)
         return told
 

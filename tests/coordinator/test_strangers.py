@@ -301,6 +301,15 @@ def test_a_file_that_is_missing_is_named_with_its_setting(tmp_path: Path, settin
         link_credentials(settings)
 
 
+def test_a_certificate_alone_does_not_make_links_in_the_clear(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path, link_certificate_file="certificate.pem", link_key_file="key.pem"
+    )
+
+    with pytest.raises(InvalidSettings, match="link_ca_file: is missing"):
+        link_credentials(settings)
+
+
 def test_a_secret_of_the_settings_is_the_one_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("between you and me\n")

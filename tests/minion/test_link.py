@@ -15,13 +15,13 @@ from aiohttp import web
 
 from coordinator.errors import DemitasseError
 from coordinator.link import Link, open_link, settling
-from minion.host.link import MAX_UNREAD_BYTES
+from minion.host.link import MAX_STRANGE_BYTES, MAX_UNREAD_BYTES
 from minion.host.server import LANE, create_app
 from minion.host.spec import InputSpec
 from tests.minion.service import DEADLINE_SECONDS, POISON, Gate, eventually, service, x
 from wire.answers import unpack_answer
 from wire.examples import Cancel, Predict, Result
-from wire.frames import UPGRADE_TOKEN, FrameReader
+from wire.frames import HEADER, UPGRADE_TOKEN, FrameReader
 from wire.greetings import Hello, Ready
 from wire.heartbeats import Heartbeat
 from wire.messages import Message
@@ -359,6 +359,34 @@ async def test_nothing_is_said_before_hello(start_host: StartHost) -> None:
     said = await raw.messages()
 
     assert [type(message) for message in said[:2]] == [Ready, Status]
+    await raw.close()
+
+
+async def test_whoever_does_not_say_hello_is_not_waited_for_however_often_it_says_something(
+    start_host: StartHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("minion.host.link.GREETING_SECONDS", 0.1)
+    host = await start_host("Echo")
+    raw = await Raw.connect(host)
+
+    raw.writer.write(b"D")  # the first byte of a frame
+
+    assert await raw.ended()
+    assert "nobody said Hello" in caplog.text
+    await raw.close()
+
+
+async def test_a_stranger_gets_no_memory_for_what_it_announces(
+    start_host: StartHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = await start_host("Echo")
+    raw = await Raw.connect(host)
+    announced = b"".join(Hello("x" * (MAX_STRANGE_BYTES + 1)).encode())
+
+    raw.writer.write(announced[: HEADER.size])  # and nothing of what it announces
+
+    assert await raw.ended()
+    assert "broke the protocol" in caplog.text
     await raw.close()
 
 
