@@ -8,19 +8,26 @@ model takes and returns is not here: it differs by version, and
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from aiohttp import web
 
 from coordinator.http.body import defer_continue
 from coordinator.http.head import TIMEOUT_HEADER
 from coordinator.http.inflate import WINDOW_BITS
+from coordinator.http.openapi_schemas import (
+    BINARY,
+    COMPONENTS,
+    FLAG,
+    TEXT,
+    Schema,
+    array,
+    mapping,
+    record,
+    ref,
+)
 from coordinator.http.replies import PROBLEM_JSON
 from wire import names
 from wire.flows import CALLER_HEADER, CALLER_PATTERN, CLASS_HEADER, CLASSES
-
-Schema = dict[str, Any]
 
 
 def add_routes(app: web.Application) -> None:
@@ -31,208 +38,17 @@ async def show(request: web.Request) -> web.Response:
     return web.Response(body=_ENCODED, content_type="application/json")
 
 
-def _object(properties: dict[str, Schema], *optional: str) -> Schema:
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def _map(values: Schema) -> Schema:
-    return {"type": "object", "additionalProperties": values}
-
-
-TEXT: Schema = {"type": "string"}
-NUMBER: Schema = {"type": "number"}
-INTEGER: Schema = {"type": "integer"}
-FLAG: Schema = {"type": "boolean"}
-BASE64: Schema = {"type": "string", "contentEncoding": "base64"}
-BINARY: Schema = {}
-"""Any bytes: what OpenAPI 3.1 has in place of `format: binary`."""
-
-TENSOR = _object({"dtype": TEXT, "shape": _list(INTEGER), "data": BASE64})
-NAMED_IMAGE = _object({"name": TEXT, "data": BASE64}, "name")
-IMAGE = {"oneOf": [BASE64, _ref("NamedImage")]}
-PHOTOS = {
-    "oneOf": [_object({"image": IMAGE}), _object({"images": _list(IMAGE) | {"minItems": 1}})],
-}
-EXAMPLE = _object(
-    {
-        "inputs": _map({"oneOf": [NUMBER, FLAG, {"type": "array"}, _ref("Tensor")]}),
-        "parameters": {"type": "object"},
-    },
-    "parameters",
-)
-TIMELINE = _map(NUMBER) | {"description": "Milliseconds per phase."}
-PREDICTION = {
-    "version": TEXT,
-    "output": {"type": "object", "description": "As the model's output_schema says."},
-    "batch_size": INTEGER,
-    "replica": TEXT,
-    "timeline_ms": _ref("Timeline"),
-    "cached": FLAG | {"description": "True where the answer was remembered; else absent."},
-    "shared": FLAG
-    | {"description": "True where it was computed for another request; else absent."},
-}
-NOT_COMPUTED = ("cached", "shared")
-PENDING = {
-    "const": True,
-    "description": "The answer left without it: it was not ready within the timeout, or optional.",
-}
-MODEL_ANSWER = {
-    "oneOf": [
-        _object(PREDICTION, *NOT_COMPUTED),
-        _object({"version": TEXT, "error": _ref("Problem")}),
-        _object({"version": TEXT, "pending": PENDING}),
-    ]
-}
-IMAGE_ANSWER = _object(
-    {
-        "name": {"type": ["string", "null"]},
-        "width": INTEGER,
-        "height": INTEGER,
-        "format": TEXT,
-        "models": _map(_ref("ModelAnswer")),
-        "timeline_ms": _ref("Timeline"),
-        "error": _ref("Problem"),
-    },
-    "width",
-    "height",
-    "format",
-    "models",
-    "timeline_ms",
-    "error",
-)
-ANALYSIS = _object(
-    {
-        "request_id": TEXT,
-        "images": _list(_ref("ImageAnswer")),
-        "timeline_ms": _ref("Timeline"),
-    }
-)
-INFERENCE = _object({"request_id": TEXT, "model": TEXT, **PREDICTION}, *NOT_COMPUTED)
-VERSION_SUMMARY = {
-    "version": TEXT,
-    "digest": TEXT,
-    "published_at": {"type": "string", "format": "date-time"},
-    "serving": FLAG,
-    "ready": FLAG,
-    "notes": TEXT,
-}
-SCHEMAS = {
-    "input_schema": {"type": "object"},
-    "output_schema": {"type": "object"},
-    "takes_photo": FLAG,
-    "quality": {
-        "oneOf": [
-            {"type": "null"},
-            _object({"metric": TEXT, "value": NUMBER, "data": TEXT}),
-        ]
-    },
-}
-MODEL_SUMMARY = {
-    "name": TEXT,
-    "description": TEXT,
-    "default": {"type": ["string", "null"]},
-    "analyze": FLAG,
-    "aliases": _map(TEXT),
-    "settings": {
-        "oneOf": [
-            {"type": "null"},
-            _object(
-                {
-                    "queue_limit": {"type": ["integer", "null"]},
-                    "promise_seconds": {"type": ["number", "null"]},
-                    "max_batch_size": INTEGER,
-                    "max_queue_delay_seconds": NUMBER,
-                }
-            ),
-        ]
-    },
-    "versions": _list(_ref("VersionSummary")),
-}
-SECONDS = {"type": "number", "minimum": 0, "description": "Seconds."}
-ADMISSION = {
-    "replica": TEXT,
-    "occupied": INTEGER,
-    "limit": INTEGER,
-    "batch_limit": {
-        "type": ["integer", "null"],
-        "description": "The largest batch, where memory ran out with a larger one that is tuned.",
-    },
-    "workers": INTEGER,
-    "seconds_alone": SECONDS,
-    "seconds_per_example": SECONDS,
-    "promise": {
-        "oneOf": [
-            {"type": "null"},
-            _object(
-                {
-                    "seconds": SECONDS,
-                    "workers": INTEGER,
-                    "batch_size": INTEGER,
-                    "alone_seconds": SECONDS,
-                    "batch_seconds": SECONDS,
-                    "deviation": NUMBER,
-                    "uncertainty": NUMBER,
-                    "delay_seconds": SECONDS,
-                    "standing": FLAG,
-                }
-            ),
-        ]
-    },
-}
-PROBLEM = _object(
-    {
-        "type": {"type": "string", "format": "uri"},
-        "title": TEXT,
-        "status": INTEGER,
-        "detail": TEXT,
-        "code": {"type": "string", "description": "Stable; docs/errors.md lists them."},
-        "retryable": FLAG,
-        "request_id": TEXT,
-        "field": TEXT,
-        "retry_after": {"type": "number", "description": "Seconds."},
-    },
-    "request_id",
-    "field",
-    "retry_after",
-)
-COMPONENTS: dict[str, Schema] = {
-    "Photos": PHOTOS,
-    "NamedImage": NAMED_IMAGE,
-    "Example": EXAMPLE,
-    "Tensor": TENSOR,
-    "Analysis": ANALYSIS,
-    "ImageAnswer": IMAGE_ANSWER,
-    "ModelAnswer": MODEL_ANSWER,
-    "Inference": INFERENCE,
-    "Model": _object(MODEL_SUMMARY),
-    "ModelDetail": _object(MODEL_SUMMARY | SCHEMAS | {"admission": _list(_ref("Admission"))}),
-    "Admission": _object(ADMISSION),
-    "VersionSummary": _object(VERSION_SUMMARY),
-    "VersionDetail": _object({"name": TEXT, **VERSION_SUMMARY, "aliases": _list(TEXT), **SCHEMAS}),
-    "Timeline": TIMELINE,
-    "Problem": PROBLEM,
-}
-
-FORM = _object({"image": {"oneOf": [BINARY, _list(BINARY)]}})
+FORM = record({"image": {"oneOf": [BINARY, array(BINARY)]}})
 PHOTO_BODIES = {
     "image/*": {"schema": BINARY},
     "application/octet-stream": {"schema": BINARY},
     "multipart/form-data": {"schema": FORM},
-    "application/json": {"schema": _ref("Photos")},
-    "application/msgpack": {"schema": _ref("Photos")},
+    "application/json": {"schema": ref("Photos")},
+    "application/msgpack": {"schema": ref("Photos")},
 }
 EXAMPLE_BODIES = {
-    "application/json": {"schema": _ref("Example")},
-    "application/msgpack": {"schema": _ref("Example")},
+    "application/json": {"schema": ref("Example")},
+    "application/msgpack": {"schema": ref("Example")},
     "application/octet-stream": {"schema": BINARY},
     "image/*": {"schema": BINARY},
     "multipart/form-data": {"schema": FORM},
@@ -331,14 +147,14 @@ def _operation(
 def _infer(*path: Schema) -> Schema:
     return _operation(
         "One model's answer to its own input",
-        _ref("Inference"),
+        ref("Inference"),
         body=EXAMPLE_BODIES,
         parameters=[*path, *TIMEOUTS, *HEADERS],
         problems=BODY_PROBLEMS,
     )
 
 
-_PROBLEM_CONTENT = {PROBLEM_JSON: {"schema": _ref("Problem")}}
+_PROBLEM_CONTENT = {PROBLEM_JSON: {"schema": ref("Problem")}}
 DOCUMENT: Schema = {
     "openapi": "3.1.0",
     "info": {
@@ -351,7 +167,7 @@ DOCUMENT: Schema = {
         "/analyze": {
             "post": _operation(
                 "Photos through every model that is asked for",
-                _ref("Analysis"),
+                ref("Analysis"),
                 body=PHOTO_BODIES,
                 parameters=[REFERENCES, REQUIRED, OPTIONAL, *TIMEOUTS, *HEADERS],
                 problems=BODY_PROBLEMS,
@@ -360,12 +176,12 @@ DOCUMENT: Schema = {
         "/models/{name}/infer": {"post": _infer(NAME)},
         "/models/{name}/versions/{version}/infer": {"post": _infer(NAME, VERSION)},
         "/models": {
-            "get": _operation("What there is", _object({"models": _list(_ref("Model"))})),
+            "get": _operation("What there is", record({"models": array(ref("Model"))})),
         },
         "/models/{name}": {
             "get": _operation(
                 "One model, and what its default version takes and returns",
-                _ref("ModelDetail"),
+                ref("ModelDetail"),
                 parameters=[NAME],
                 problems=(400, 404, 500),
             )
@@ -373,7 +189,7 @@ DOCUMENT: Schema = {
         "/models/{name}/versions/{version}": {
             "get": _operation(
                 "One version, and what it takes and returns",
-                _ref("VersionDetail"),
+                ref("VersionDetail"),
                 parameters=[NAME, VERSION],
                 problems=(400, 404, 500),
             )
@@ -382,7 +198,7 @@ DOCUMENT: Schema = {
         "/readyz": {
             "get": _operation(
                 "It should get traffic",
-                _object({"ready": FLAG, "models": _map(FLAG)}),
+                record({"ready": FLAG, "models": mapping(FLAG)}),
                 problems=(500, 503),
             )
         },
