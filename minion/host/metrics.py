@@ -8,7 +8,7 @@ microseconds for them (2026-11, 2 cores), which a lone request pays in full.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -63,13 +63,18 @@ class LaneCollector(Collector):
         self._seconds.observe(seconds)
 
     def collect(self) -> Iterator[Metric]:
-        lane = self._lane
-        bouncer = lane.bouncer
+        yield from self._state()
+        yield from self._admission()
+        yield from self._workers()
+        yield from self._batches()
+
+    def _state(self) -> Iterator[Metric]:
+        lane, basis = self._lane, self._lane.basis
         yield _gauge("demitasse_minion_ready", "1 if the model takes traffic", float(lane.ready))
-        yield _gauge("demitasse_minion_workers_ready", "workers loaded", lane.keeper.ready())
-        yield _gauge("demitasse_minion_queue_limit", "examples, queued and running", bouncer.limit)
+        yield _gauge(
+            "demitasse_minion_queue_limit", "examples, queued and running", lane.bouncer.limit
+        )
         yield _gauge("demitasse_minion_batch_limit", "examples", lane.largest_batch)
-        basis = lane.basis
         yield _gauge(
             "demitasse_minion_promise_seconds",
             "within which who is let in is answered; 0 where the queue limit governs",
@@ -83,54 +88,65 @@ class LaneCollector(Collector):
             "of one batch from what is expected, as a part of it",
             basis.deviation if basis.batch_seconds else 0.0,
         )
+
+    def _admission(self) -> Iterator[Metric]:
+        lane, bouncer = self._lane, self._lane.bouncer
         yield _gauge("demitasse_minion_occupied", "examples queued or running", bouncer.occupied)
         yield _gauge("demitasse_minion_queued", "examples waiting for a worker", lane.queued)
         yield _counter("demitasse_minion_admitted", "examples let in", bouncer.admitted)
-        refused = CounterMetricFamily(
-            "demitasse_minion_refused", "examples turned away, by reason", labels=["reason"]
+        refused = {
+            Code.QUEUE_FULL.value: bouncer.refused,
+            Code.DEADLINE_UNMEETABLE.value: bouncer.too_late,
+            **{code.value: lane.trial.killers.refused[code] for code in DETAILS},
+        }
+        yield _counters(
+            "demitasse_minion_refused", "examples turned away, by reason", "reason", refused
         )
-        refused.add_metric([Code.QUEUE_FULL.value], bouncer.refused)
-        refused.add_metric([Code.DEADLINE_UNMEETABLE.value], bouncer.too_late)
-        for code in DETAILS:
-            refused.add_metric([code.value], lane.trial.killers.refused[code])
-        yield refused
+        yield _counters(
+            "demitasse_minion_examples",
+            "examples by how they ended",
+            "ending",
+            {ending.value: bouncer.endings[ending] for ending in Ending},
+        )
+
+    def _workers(self) -> Iterator[Metric]:
+        keeper = self._lane.keeper
+        yield _gauge("demitasse_minion_workers_ready", "workers loaded", keeper.ready())
         yield _counter(
-            "demitasse_minion_worker_ends", "worker processes that ended", lane.keeper.restarts
+            "demitasse_minion_worker_ends", "worker processes that ended", keeper.restarts
         )
         yield _counter(
             "demitasse_minion_workers_replaced",
             "worker processes whose successor had loaded before they ended",
-            lane.keeper.replaced,
+            keeper.replaced,
         )
         yield _gauge(
             "demitasse_minion_failed",
             "1 if workers end as often as they are started, and none is there",
-            float(lane.keeper.failed),
+            float(keeper.failed),
         )
-        endings = CounterMetricFamily(
-            "demitasse_minion_examples", "examples by how they ended", labels=["ending"]
-        )
-        for ending in Ending:
-            endings.add_metric([ending.value], bouncer.endings[ending])
-        yield endings
+
+    def _batches(self) -> Iterator[Metric]:
+        lane = self._lane
         yield self._sizes.metric("demitasse_minion_batch_size", "examples per batch")
         yield self._seconds.metric(
             "demitasse_minion_batch_seconds", "time a batch took in the worker"
         )
-        departures = CounterMetricFamily(
-            "demitasse_minion_batches", "batches by why they left the queue", labels=["reason"]
+        yield _counters(
+            "demitasse_minion_batches",
+            "batches by why they left the queue",
+            "reason",
+            {reason.word: lane.departures[reason] for reason in Reason},
         )
-        for reason in Reason:
-            departures.add_metric([reason.word], lane.departures[reason])
-        yield departures
-        saved = CounterMetricFamily(
+        yield _counters(
             "demitasse_minion_saved_device_seconds",
             "worker's time that was not spent for nobody",
-            labels=["ending"],
+            "ending",
+            {
+                ending.value: lane.savings.seconds[ending]
+                for ending in (Ending.EXPIRED, Ending.ABANDONED)
+            },
         )
-        for ending in (Ending.EXPIRED, Ending.ABANDONED):
-            saved.add_metric([ending.value], lane.savings.seconds[ending])
-        yield saved
 
 
 def host_metrics(lane: Lane) -> CollectorRegistry:
@@ -146,3 +162,10 @@ def _gauge(name: str, help: str, value: float) -> Metric:
 
 def _counter(name: str, help: str, value: float) -> Metric:
     return CounterMetricFamily(name, help, value=value)
+
+
+def _counters(name: str, help: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(name, help, labels=[label])
+    for word, value in values.items():
+        family.add_metric([word], value)
+    return family
