@@ -27,7 +27,7 @@ from minion.host.spec import ServiceSpec, write_spec
 from minion.host.temporary import remove_folder
 from model_registry.leases import Replica
 
-#: How often a host is asked how it is, until it is ready.
+#: How often a host is asked how it is, as long as it is not ready, or has just not answered.
 WATCH_SECONDS = 0.25
 #: And then: each question costs both sides a quarter of a millisecond, of every model there is.
 CALM_SECONDS = 1.0
@@ -207,4 +207,5 @@ class Minion:
     async def _watch_for_ever(self, client: aiohttp.ClientSession) -> None:
         while True:
             await self.watch(client)
-            await asyncio.sleep(CALM_SECONDS if self.state == "ready" else WATCH_SECONDS)
+            calm = self.state == "ready" and not self._silence.misses
+            await asyncio.sleep(CALM_SECONDS if calm else WATCH_SECONDS)

@@ -21,14 +21,15 @@ class Silence:
     def __init__(self, now: float) -> None:
         """`now`, in seconds, is when it was started."""
         self._heard = now
-        self._misses = 0
+        self.misses = 0
+        """How often it has not answered since it last did."""
         self._limit = NEVER_STARTED_AFTER_SECONDS
 
     def heard(self, now: float) -> None:
         """It has answered."""
-        self._heard, self._misses, self._limit = now, 0, HUNG_AFTER_SECONDS
+        self._heard, self.misses, self._limit = now, 0, HUNG_AFTER_SECONDS
 
     def missed(self, now: float) -> bool:
         """It has not answered; whether it hangs."""
-        self._misses += 1
-        return self._misses >= HUNG_AFTER_MISSES and now - self._heard >= self._limit
+        self.misses += 1
+        return self.misses >= HUNG_AFTER_MISSES and now - self._heard >= self._limit
