@@ -99,7 +99,7 @@ class Watched(web.RequestHandler):
     def ended(self, answer_bytes: int, *, last: bool) -> None:
         """It is answered with so many bytes; the last is followed by no request."""
         self._reading.written += answer_bytes
-        if not last:
+        if not last and not self._messages:  # else what arrives is the body of one sent ahead
             self._head.expect()
 
     def look(self, now: float) -> None:

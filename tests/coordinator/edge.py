@@ -88,6 +88,10 @@ class Caller:
             status, headers, await self._reader.readexactly(int(headers["content-length"]))
         )
 
+    async def skip(self, size_bytes: int) -> None:
+        """Reads so much of a body that is large."""
+        await self._reader.readexactly(size_bytes)
+
     def hang_up(self) -> None:
         self._writer.close()
 

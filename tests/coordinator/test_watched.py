@@ -10,8 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from edge import Caller, Reply, calling
+from aiohttp import web
+from edge import Caller, Reply, calling, post, serving
 from stage import PATIENCE_SECONDS, Coordinator, Stage, eventually
+
+from coordinator.http.pace import MAX_HEAD_BYTES
 
 #: Where connections of the public port, and of the admin port, are heard of.
 PUBLIC_HALF = b"GET /models HTTP/1.1\r\nHost: x\r\nX-Half: "
@@ -297,6 +300,25 @@ async def test_requests_sent_ahead_are_answered_in_order_when_they_are_read(stag
         statuses = [(await reply_of(caller)).status for _ in range(400)]
 
     assert statuses == [200, 404] * 200
+
+
+async def test_a_body_that_was_sent_ahead_is_not_taken_for_a_head() -> None:
+    """It goes on arriving while the answer before it waits to be read."""
+    size = 2 * MAX_HEAD_BYTES
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.query:
+            return web.Response(body=bytes(32 * 2**20))  # more than the kernel's buffers hold
+        return web.Response(text=str(len(await request.read())))
+
+    async with serving(handler) as port, calling(port) as caller:
+        await caller.send(post(query="?large") + post(Content_Length=str(size)))
+        status, headers = await caller.head()
+        await caller.send(bytes(size))
+        await caller.skip(int(headers["content-length"]))
+        last = await reply_of(caller)
+
+    assert (status, last.status, last.body) == (200, 200, str(size).encode())
 
 
 async def test_a_body_that_nobody_asked_for_ends_the_connection(stage: Stage) -> None:
