@@ -67,6 +67,12 @@ class SecondAttempts:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_soon(self._look)
 
+    def add_refused(self, stranded: Stranded) -> None:
+        """As `add`, of one that was sent where there was no room, of which we are told soon."""
+        self._waiting[stranded] = None
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
     def leave(self, stranded: Stranded) -> None:
         """It does not wait any more, if it did."""
         self._waiting.pop(stranded, None)

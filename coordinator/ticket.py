@@ -19,7 +19,7 @@ from coordinator.arrivals import Note
 from coordinator.errors import DemitasseError, Draining, InvalidOutput, NotServing, QueueFull
 from coordinator.link import Link, Settle, settling
 from coordinator.metrics import count_second_attempt
-from coordinator.replica import NOT_SERVING_RETRY_SECONDS, Replica
+from coordinator.replica import NOT_SERVING_RETRY_SECONDS, Replica, not_serving
 from coordinator.second_attempts import LAST_SECONDS, SecondAttempts
 from wire.answers import unpack_answer
 from wire.errors import WireError
@@ -33,7 +33,7 @@ class Lost(NamedTuple):
 
     replica: str
     seconds: float
-    """From when it was sent to when the second one was."""
+    """From when it was sent to when the second one was, the last time that was tried."""
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -147,8 +147,10 @@ class Ticket:
             self._replica, self.place = replica, replica.place
             first.give_back()
         now = time.monotonic()
-        self._lost, self._sent = Lost(self._lost.replica, now - self._sent), now
-        count_second_attempt(self.place.model, self.place.version)
+        if not self._lost.seconds:
+            count_second_attempt(self.place.model, self.place.version)
+        seconds = self._lost.seconds + now - self._sent
+        self._lost, self._sent = Lost(self._lost.replica, seconds), now
         assert self._asked is not None
         try:
             link = replica.link()
@@ -192,8 +194,16 @@ class Ticket:
     def _refused(self, outcome: DemitasseError, link: Link) -> None:
         replica = self._replica
         assert replica is not None
-        if self._lost is None and self._may_go_again(outcome, link):
-            self._strand(replica)
+        if self._lost is None:
+            if self._may_go_again(outcome, link):
+                self._strand(replica)
+                return
+        elif isinstance(outcome, (QueueFull, Draining)):
+            # It had been let in, and nothing was begun there: not yet the second attempt.
+            if time.monotonic() < self.until:
+                self._again.add_refused(self)
+            else:
+                self.give_up(not_serving(self.place.model, self.place.version, [replica]))
             return
         if isinstance(outcome, QueueFull):
             # Another coordinator was faster. Its host tells all of us the same moment.

@@ -114,6 +114,53 @@ async def test_another_replica_answers_for_the_one_that_was_lost(stage: Stage) -
     assert (first.taken, second.taken) == (0, 0)
 
 
+@asynccontextmanager
+async def refused_by_another(
+    stage: Stage, within: float
+) -> AsyncIterator[tuple[Gate, Host, asyncio.Task[Prediction]]]:
+    """Its replica is lost, and the other one has been filled without this coordinator's knowing."""
+    gate, host, fleet, first = await gated(stage)
+    full = stage.gate("full")
+    other = await stage.host(
+        "gate", replica="gate-1.0.0-1", queue_limit=1, options={"gate": str(full.path)}
+    )
+    with asking(fleet, 7, within) as (_, asked):
+        fleet.update([host.place, other.place])
+        second = next(each for each in fleet.all() if each is not first)
+        await eventually(lambda: second.ready, "both are connected")
+        other.lane.submit(x(0), {}, None, lambda _: None)
+        async with lost(gate, host, for_good=True):
+            await eventually(lambda: other.lane.bouncer.refused, "the other one refuses it")
+            yield full, other, asked
+    assert (first.taken, second.taken, len(fleet.second_attempts)) == (0, 0, 0)
+
+
+async def test_who_was_lost_and_finds_the_other_replica_full_is_answered_when_it_has_room(
+    stage: Stage,
+) -> None:
+    async with refused_by_another(stage, within=20.0) as (full, other, asked):
+        with full.open():
+            await eventually(lambda: not other.lane.bouncer.occupied, "there is room")
+            for link in list(other.links):
+                link.push_status()
+            answer = await asked
+
+    assert said(answer) == [7.0]
+    assert answer.replica == "gate-1.0.0-1"
+    assert answer.lost is not None
+    assert answer.lost.replica == "gate-1.0.0-0"
+
+
+async def test_who_was_lost_and_finds_no_room_in_time_is_not_told_that_the_queue_is_full(
+    stage: Stage,
+) -> None:
+    async with refused_by_another(stage, within=2.0) as (_, _, asked):
+        with pytest.raises(NotServing) as refused:  # and not QueueFull: it had been let in
+            await asked
+
+    assert refused.value.retry_after
+
+
 async def test_what_must_not_be_computed_twice_is_not_serving(stage: Stage) -> None:
     gate, host, fleet, _ = await gated(stage)
     fleet.second_attempts.only_once = frozenset({("gate", "1.0.0")})
