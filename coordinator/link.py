@@ -222,7 +222,9 @@ class Link(asyncio.BufferedProtocol):
         assert self._transport is not None
         if outgoing and not self._transport.is_closing():
             self._pulse.said = True
+            unsent = self._transport.get_write_buffer_size()
             self._transport.writelines(outgoing)
+            self._pulse.queued += self._transport.get_write_buffer_size() - unsent
 
     def _look(self) -> None:
         """Says that we are here, or that the host is not any more."""

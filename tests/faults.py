@@ -30,6 +30,8 @@ class Proxy:
         self.address = f"unix:{path}"
         self.delay_seconds = 0.0
         """Either way."""
+        self.bytes_per_second = 0.0
+        """What it takes of what the host says; 0: all."""
         self._upstream = upstream.removeprefix("unix:")
         self._left: int | None = None  # bytes to the coordinator, until all is cut
         self._flowing = asyncio.Event()
@@ -88,6 +90,8 @@ class Proxy:
                 else:
                     writer.write(data)
                     await writer.drain()
+                if from_host and self.bytes_per_second:
+                    await asyncio.sleep(len(data) / self.bytes_per_second)
 
     def _cut(self, writer: asyncio.StreamWriter, last: bytes) -> None:
         self._left = None

@@ -48,27 +48,34 @@ class Pulse:
     """What one end knows of a link. It counts its own looks, not seconds: who was stopped for
     a while, and looks before it has read what came meanwhile, has missed one of them."""
 
-    __slots__ = ("_silent", "_unsent", "heard", "said")
+    __slots__ = ("_silent", "_unsent", "heard", "queued", "said")
 
     def __init__(self) -> None:
         self.heard = False
         """Set by whoever reads."""
         self.said = False
         """Set by whoever writes."""
+        self.queued = 0
+        """Bytes that the kernel did not take at once when they were written, since the last look:
+        added by whoever writes."""
         self._silent = 0
         self._unsent = 0
 
     def look(self, unsent_bytes: int) -> Look:
         """
         Args:
-            unsent_bytes: what waits here to be sent. That it becomes less is a sign of life, too:
-                from somebody who reads nothing, nothing may be read.
+            unsent_bytes: what waits here since the kernel takes no more. That some of it has left
+                is a sign of life, too, whatever was added: from somebody who reads slowly,
+                nothing may be read meanwhile. Of what the kernel takes at once nobody knows
+                whether it arrives.
         """
-        alive = self.heard or unsent_bytes < self._unsent
+        left = self._unsent + self.queued - unsent_bytes if self._unsent and unsent_bytes else 0
+        alive = self.heard or left > 0
         spoke = self.said
         self._silent = 0 if alive else self._silent + 1
         self._unsent = unsent_bytes
         self.heard = self.said = False
+        self.queued = 0
         if self._silent >= SILENT_LOOKS:
             return Look.SILENT
         return Look.FINE if spoke else Look.SPEAK

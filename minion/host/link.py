@@ -273,7 +273,9 @@ class HostLink(asyncio.Protocol):
         assert self._transport is not None
         if outgoing and not self._transport.is_closing():
             self._pulse.said = True
+            unsent = self._transport.get_write_buffer_size()
             self._transport.writelines(outgoing)
+            self._pulse.queued += self._transport.get_write_buffer_size() - unsent
 
 
 def _worth_a_message(before: Status, now: Status) -> bool:

@@ -9,13 +9,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 from stage import Coordinator, Host, Stage, eventually
 from test_metrics import scraped, total
 
+from coordinator.link import settling
+from minion.host.link import MAX_UNREAD_BYTES
 from model_registry.leases import Replica as Lease
 from tests.faults import Proxy, proxied
+from wire.examples import Result
 from wire.heartbeats import HEARTBEAT_SECONDS, SILENT_LOOKS
+from wire.tensor import Tensor
 
 #: Longer than an answer of the numbers below in one read.
 LARGE = 30_000
@@ -98,6 +103,36 @@ async def test_half_a_second_of_delay_costs_half_a_second_each_way_and_no_link(
 
         assert coordinator.replica("gate").link() is link
         assert not link.closed.done()
+
+
+async def test_large_answers_over_a_slow_line_are_waited_for_by_a_host_that_reads_nothing_meanwhile(
+    stage: Stage,
+) -> None:
+    """It has more to send with every look, since answers are made faster than they leave."""
+    stage.publish("gate")
+    gate = stage.gate()
+    host = await stage.host("gate", options={"gate": str(gate.path)})
+    large = Tensor.from_array(np.arange(2**19, dtype=np.float32))  # of 2 MiB, as is its answer
+    at_once = MAX_UNREAD_BYTES // len(large.data) + 2
+    soon = int(2 * SILENT_LOOKS * HEARTBEAT_SECONDS / 0.25)
+    async with behind(stage, host) as proxy:
+        coordinator = await stage.coordinator()
+        link = coordinator.replica("gate").link()
+        proxy.bytes_per_second = 3e6
+        answered: list[asyncio.Future[Any]] = []
+        for _ in range(at_once + soon):
+            answered.append(asyncio.get_running_loop().create_future())
+            link.predict({"x": large}, {}, time.monotonic() + 60, settling(answered[-1]))
+        await eventually(lambda: host.lane.bouncer.occupied == len(answered), "all are there")
+        with gate.open(at_once) as opened:
+            for _ in range(soon):
+                await asyncio.sleep(0.25)
+                opened()
+            proxy.bytes_per_second = 0.0
+            outcomes = await asyncio.gather(*answered)
+
+        assert [type(each) for each in outcomes] == [Result] * len(answered)
+        assert not link.ending
 
 
 async def test_a_half_open_link_is_noticed_and_another_replica_answers(stage: Stage) -> None:

@@ -46,6 +46,41 @@ def test_what_leaves_is_a_sign_of_life_and_what_only_waits_is_none() -> None:
     assert looks(stuck, SILENT_LOOKS, unsent_bytes=1000)[-1] is Look.SILENT
 
 
+def test_what_leaves_is_a_sign_of_life_however_much_more_there_is_to_send() -> None:
+    """On a slow line, answers are made faster than they are read."""
+    pulse, unsent = Pulse(), 1000
+    pulse.look(unsent)
+
+    for _ in range(3 * SILENT_LOOKS):
+        pulse.queued += 500
+        unsent += 500 - 10
+
+        assert pulse.look(unsent) is not Look.SILENT
+
+
+def test_what_goes_into_the_buffer_and_stays_is_no_sign_of_life() -> None:
+    pulse = Pulse()
+    last = Look.FINE
+
+    for look in range(SILENT_LOOKS + 1):
+        pulse.queued += 500
+        last = pulse.look(500 * (look + 1))
+
+    assert last is Look.SILENT
+
+
+def test_what_the_kernel_takes_at_once_is_no_sign_of_life() -> None:
+    """Its buffers have room for a while, whoever is at the other end."""
+    pulse = Pulse()
+    last = Look.FINE
+
+    for _ in range(SILENT_LOOKS):
+        pulse.queued += 500
+        last = pulse.look(0)
+
+    assert last is Look.SILENT
+
+
 @pytest.mark.parametrize("missed", range(1, 3))
 def test_whoever_looks_late_has_missed_one_look_however_late_it_is(missed: int) -> None:
     """A process that was stopped sees its timer before it has read what came meanwhile."""
