@@ -21,7 +21,7 @@ from coordinator.analysis import Analysis
 from coordinator.arrivals import Arrivals, arrivals_folder
 from coordinator.cache import AccuracyRule
 from coordinator.config import Settings
-from coordinator.credentials import link_credentials
+from coordinator.credentials import admin_key, link_credentials
 from coordinator.directory import Directory, Places
 from coordinator.fleet import Fleet
 from coordinator.http import admin, native, nowhere, openapi
@@ -207,9 +207,13 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
 
 
 def create_admin_app(settings: Settings, rooms: Rooms) -> web.Application:
-    """The API that operators use."""
+    """The API that operators use.
+
+    Raises:
+        InvalidSettings: the file with its key is missing or wrong.
+    """
     app = web.Application(
-        middlewares=[problems, programs_only(settings.admin_host, settings.admin_key)]
+        middlewares=[problems, programs_only(settings.admin_host, admin_key(settings))]
     )
     _introduce(app, rooms)
     app[LIMITS] = _limits(settings)

@@ -1,9 +1,44 @@
-"""What links to other machines are opened with, from the settings that name the files."""
+"""What links to other machines are opened with, and what the admin API asks of its callers.
+
+From the settings that name the files: neither settings nor environment hold a secret.
+"""
 
 from __future__ import annotations
 
+import re
+
 from coordinator.config import InvalidSettings, Settings
-from wire.credentials import Credentials, InvalidCredentials, read_secret, tls_of_coordinator
+from wire.credentials import (
+    Credentials,
+    InvalidCredentials,
+    read_key,
+    read_secret,
+    tls_of_coordinator,
+)
+
+#: What may stand in a header as it is.
+_KEY = re.compile(rb"[!-~]{16,256}")
+
+
+def admin_key(settings: Settings) -> str:
+    """What `Authorization: Bearer` has to bring to the admin API; empty: nothing.
+
+    Raises:
+        InvalidSettings: names the setting, its file, and what to do.
+    """
+    file = settings.admin_key_file
+    if not file:
+        return ""
+    try:
+        key = read_key(file)
+        if not _KEY.fullmatch(key):
+            raise InvalidCredentials(
+                f"{file} holds something else than 16 to 256 printable ASCII characters without "
+                "spaces, such as `openssl rand -hex 32` prints"
+            )
+    except InvalidCredentials as error:
+        raise InvalidSettings(f"admin_key_file: {error}") from error
+    return key.decode()
 
 
 def link_credentials(settings: Settings) -> Credentials:

@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from coordinator.config import SETTINGS, Settings
-from coordinator.credentials import link_credentials
+from coordinator.credentials import admin_key, link_credentials
 from coordinator.decoder import DECODER, DECODER_VERSION
 from coordinator.errors import DemitasseError
 from coordinator.router import resolve, served
@@ -107,9 +107,10 @@ class LocalDeployment:
 
         Raises:
             DeploymentError: a port or the home is in use, or a model is unknown.
-            InvalidSettings: a file that coordinators would need for links is missing or wrong.
+            InvalidSettings: a file with a secret of coordinators is missing or wrong.
         """
         link_credentials(self.settings)  # said here, before each of them ends because of it
+        admin_key(self.settings)
         with self._locked(), self._ports():
             try:
                 await asyncio.to_thread(migrate, self._engine)

@@ -104,25 +104,50 @@ def is_our_own(connection: socket.socket) -> bool:
 
 
 def read_secret(path: str) -> Secret:
-    """The secret in a file, without the white space around it.
+    """The secret in a file. Raises InvalidCredentials, as `read_key`."""
+    return Secret(read_key(path))
+
+
+def read_key(path: str) -> bytes:
+    """The content of a file with a secret, without the white space around it.
 
     Raises:
-        InvalidCredentials: it cannot be read, others may read it, or it is too short.
+        InvalidCredentials: it cannot be read, is open to others, or is too short or long.
     """
     try:
         with open(path, "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            read_only = bool(os.fstatvfs(file.fileno()).f_flag & os.ST_RDONLY)
             key = file.read(_MAX_SECRET_BYTES + 1).strip()
     except OSError as error:
         raise InvalidCredentials(f"{path} cannot be read: {error.strerror}") from error
-    if mode & 0o077:
-        raise InvalidCredentials(f"{path} is open to other users: `chmod 600` it")
+    why = openness(mode, read_only=read_only)
+    if why:
+        raise InvalidCredentials(f"{path} {why}: `chmod 600` it")
     if not _MIN_SECRET_BYTES <= len(key) <= _MAX_SECRET_BYTES:
         raise InvalidCredentials(
             f"{path} holds {len(key)} bytes; a secret has {_MIN_SECRET_BYTES} to "
             f"{_MAX_SECRET_BYTES}, such as `openssl rand -hex 32` prints"
         )
-    return Secret(key)
+    return key
+
+
+def openness(mode: int, *, read_only: bool) -> str:
+    """To whom a file is open that should hold a secret; empty: to nobody who must not have it.
+
+    What `>` makes, whatever the umask of a login, is refused (0644, 0664). A group that may
+    read was set on purpose. On a file system that is mounted read-only the modes are those of
+    whoever hands secrets out to this container, and who else sees them is that mount's affair.
+
+    Args:
+        mode: permission bits.
+        read_only: how the file's file system is mounted here.
+    """
+    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not read_only:
+        return "can be written by other users"
+    if mode & stat.S_IROTH and not read_only:
+        return "can be read by all users"
+    return ""
 
 
 def tls_of_coordinator(ca_file: str, certificate_file: str, key_file: str) -> ssl.SSLContext:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import typer
 
 from coordinator.config import load_settings
+from coordinator.credentials import admin_key
 from demitasse.cli.console import print_json, print_table, say
 from demitasse.cli.failures import CommandError
 from demitasse.cli.options import AsJson, Home
@@ -29,7 +30,7 @@ def explain(id: RequestId, home: Home = None, as_json: AsJson = False) -> None:
         raise CommandError(
             f"nothing runs on {settings.home}, and records last no longer than the platform"
         )
-    with open_http(status.admin_url, key=settings.admin_key) as http:
+    with open_http(status.admin_url, key=admin_key(settings)) as http:
         found = call(http, "GET", f"/requests/{quote(id, safe='')}")
     if as_json:
         print_json(found)

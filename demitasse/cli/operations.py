@@ -48,12 +48,13 @@ class Operations(Protocol):
 @contextmanager
 def open_operations(settings: Settings) -> Iterator[Operations]:
     """The admin API of the platform that runs on this home, else its registry."""
+    from coordinator.credentials import admin_key
     from demitasse.client import open_http
     from deploy.status import read_status
 
     status = read_status(settings.home)
     if status.running and status.admin_url is not None:
-        with open_http(status.admin_url, key=settings.admin_key) as http:
+        with open_http(status.admin_url, key=admin_key(settings)) as http:
             yield ThroughAdmin(http)
     else:
         with open_catalog(settings) as catalog:

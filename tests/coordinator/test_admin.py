@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from edge import calling
 from stage import Stage, eventually
 
+from coordinator.config import InvalidSettings
+from coordinator.credentials import admin_key
 from coordinator.http.access import ADMIN
 from wire.tuning import Tuning
 
 WHO = {"Demitasse-Operator": "ada"}
 KEY = "a-key-of-some-length"
 BEARER = {"Authorization": f"Bearer {KEY}"}
+
+
+def key_file(stage: Stage, content: str = KEY + "\n", mode: int = 0o600) -> str:
+    file = stage.home / "admin.key"
+    file.write_text(content)
+    file.chmod(mode)
+    return str(file)
 
 
 async def test_new_settings_are_in_force_on_connected_hosts_when_the_answer_comes(
@@ -337,7 +347,7 @@ async def test_what_a_page_could_have_a_browser_send_is_refused_and_changes_noth
 async def test_it_answers_to_addresses_and_to_its_own_names(
     stage: Stage, headers: dict[str, str]
 ) -> None:
-    coordinator = await stage.coordinator(admin_host="ops.internal", admin_key=KEY)
+    coordinator = await stage.coordinator(admin_host="ops.internal", admin_key_file=key_file(stage))
 
     answer = await coordinator.admin.get("/fleet", headers={**headers, **BEARER})
 
@@ -360,7 +370,7 @@ async def test_it_answers_to_addresses_and_to_its_own_names(
 async def test_where_there_is_a_key_every_route_wants_it(
     stage: Stage, headers: dict[str, str]
 ) -> None:
-    coordinator = await stage.coordinator(admin_key=KEY)
+    coordinator = await stage.coordinator(admin_key_file=key_file(stage))
 
     for method, path in sorted(ADMIN):
         refused = await coordinator.admin.request(method, path, headers=headers)
@@ -371,9 +381,32 @@ async def test_where_there_is_a_key_every_route_wants_it(
 
 
 async def test_with_its_key_it_answers(stage: Stage) -> None:
-    coordinator = await stage.coordinator(admin_key=KEY)
+    coordinator = await stage.coordinator(admin_key_file=key_file(stage))
 
     assert (await coordinator.admin.get("/fleet", headers=BEARER)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "why"),
+    [
+        ("short", 0o600, "holds 5 bytes"),
+        ("with a space in its middle", 0o600, "without spaces"),
+        ("ünprintable-to-some-people", 0o600, "printable ASCII"),
+        ("x" * 257, 0o600, "16 to 256"),
+        (KEY, 0o644, "can be read by all users: `chmod 600`"),
+        (KEY, 0o620, "can be written by other users"),
+    ],
+)
+def test_a_key_that_is_refused_is_not_shown(
+    stage: Stage, content: str, mode: int, why: str
+) -> None:
+    settings = replace(stage.settings, admin_key_file=key_file(stage, content, mode))
+
+    with pytest.raises(InvalidSettings, match=why) as refused:
+        admin_key(settings)
+
+    assert str(refused.value).startswith(f"admin_key_file: {settings.admin_key_file} ")
+    assert content not in str(refused.value)
 
 
 async def test_a_body_is_asked_for_once(stage: Stage) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ from wire.credentials import (
     Secret,
     is_our_own,
     nonce,
+    openness,
     peer_of,
+    read_key,
     read_secret,
     same,
     tls_of_host,
@@ -87,12 +91,12 @@ def test_the_white_space_around_a_secret_is_not_part_of_it(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "mode", "why"),
     [
-        (b"0123456789abcdef", 0o640, "chmod 600"),
-        (b"0123456789abcdef", 0o604, "chmod 600"),
+        (b"0123456789abcdef", 0o644, "can be read by all users: `chmod 600`"),
+        (b"0123456789abcdef", 0o620, "can be written by other users: `chmod 600`"),
         (b"short\n", 0o600, "holds 5 bytes"),
         (b"x" * 5000, 0o600, "16 to 4096"),
     ],
-    ids=["group", "others", "short", "long"],
+    ids=["open", "writable", "short", "long"],
 )
 def test_what_is_no_secret_is_refused_with_what_to_do(
     tmp_path: Path, content: bytes, mode: int, why: str
@@ -104,6 +108,51 @@ def test_what_is_no_secret_is_refused_with_what_to_do(
 
     assert path in str(refused.value)
     assert content.decode().strip() not in str(refused.value)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o440, 0o640])
+def test_a_file_for_its_owner_or_a_group_to_read_may_hold_a_secret(
+    tmp_path: Path, mode: int
+) -> None:
+    path = written(tmp_path / "secret", b"0123456789abcdef", mode)
+
+    assert read_key(path) == b"0123456789abcdef"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o664, 0o606, 0o660, 0o622, 0o604])
+def test_what_others_may_read_or_a_group_may_write_holds_a_secret_on_read_only_mounts_alone(
+    mode: int,
+) -> None:
+    assert openness(mode, read_only=False)
+    assert not openness(mode, read_only=True)
+
+
+def test_a_secret_that_an_orchestrator_mounted_is_read(tmp_path: Path) -> None:
+    """As Kubernetes does: readable for all, behind two links, on a mount that is read-only."""
+    volume = tmp_path / "volume"
+    (volume / "..first").mkdir(parents=True)
+    (volume / "..data").symlink_to("..first")
+    (volume / "key").symlink_to("..data/key")
+    written(volume / "..first" / "key", b"0123456789abcdef\n", 0o644)
+    with pytest.raises(InvalidCredentials, match="can be read by all"):
+        read_key(str(volume / "key"))
+
+    mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" || exit 77; exec "$@"'
+    read = "import sys; from wire.credentials import read_key; print(read_key(sys.argv[1]))"
+    tried = subprocess.run(
+        [
+            *("unshare", "--mount", "--map-root-user", "sh", "-c", mount, volume),
+            *(sys.executable, "-c", read, volume / "key"),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    if tried.returncode in (1, 77) and "Traceback" not in tried.stderr:
+        pytest.skip(f"no mounts of our own here: {tried.stderr.strip()}")
+    assert tried.stdout == f"{b'0123456789abcdef'}\n", tried.stderr
 
 
 def test_a_missing_secret_is_named(tmp_path: Path) -> None:
