@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from yarl import URL
 
 from coordinator import errors
 from coordinator.errors import DemitasseError
@@ -37,6 +41,8 @@ PROTOCOL_OPTIONS: dict[str, Any] = {
     "max_headers": 100,
 }
 
+_ROOT = URL("/")
+
 
 class Watch:
     """What the connections of one listener that aiohttp serves share."""
@@ -49,6 +55,7 @@ class Watch:
         if runner.server is None:
             raise ValueError("this runner has not been set up")
         self.server = runner.server
+        self.server.request_factory = partial(_with_path, self.server.request_factory)
         self._runner = runner
         self.patience = patience
         self.doors = doors
@@ -172,6 +179,16 @@ class Watched(web.RequestHandler):
         response.force_close()
         self._head.ignore()
         return response
+
+
+def _with_path(make: Callable[..., web.BaseRequest], message: RawRequestMessage, *rest: Any) -> Any:
+    """A request whose target has no path (`CONNECT x:443`, `GET http://x`) as one for "/".
+
+    aiohttp's router looks at none of ours for it, and so answers for itself what `nowhere` is for.
+    """
+    if message.url.absolute and message.url.path_safe == "/":
+        message = message._replace(url=_ROOT)
+    return make(message, *rest)
 
 
 def _not_http(exc: BaseException | None) -> DemitasseError:

@@ -10,6 +10,10 @@ NOWHERE = [
     pytest.param("GET /nowhere", 404, "unknown-route", id="path"),
     pytest.param("GET /", 404, "unknown-route", id="root"),
     pytest.param("OPTIONS *", 404, "unknown-route", id="asterisk"),
+    pytest.param("CONNECT x:443", 404, "unknown-route", id="authority"),
+    pytest.param("GET http://x", 404, "unknown-route", id="absolute, no path"),
+    pytest.param("GET http://x/nowhere", 404, "unknown-route", id="absolute"),
+    pytest.param("GET http://x?a=b", 404, "unknown-route", id="absolute, a query"),
     pytest.param("PUT /livez", 405, "method-not-allowed", id="method"),
 ]
 
