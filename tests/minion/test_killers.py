@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -194,6 +195,23 @@ async def test_what_raises_costs_no_process_and_is_not_remembered(start_lane: St
         assert await ask_patiently(lane, POISON) == [Code.MODEL_ERROR]
 
     assert not lane.trial.killers
+    assert lane.keeper.restarts == 0
+
+
+async def test_a_host_that_did_not_run_for_a_while_of_real_time_convicts_nobody_when_it_does(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    """As one that was stopped, or whose machine slept: what it waits for may have been, too."""
+    timeout = 1.0
+    lane = await start_lane("Gated", predict_timeout_seconds=timeout, options=gate.options)
+    asked = asyncio.create_task(ask_patiently(lane, 7))
+    await eventually(lambda: lane.bouncer.occupied == 1 and not lane.queued, "it runs")
+
+    time.sleep(2 * timeout)  # noqa: ASYNC251 - nothing is to run
+    await asyncio.sleep(0)
+    gate.open_for(1)
+
+    assert await asked == [7]
     assert lane.keeper.restarts == 0
 
 
