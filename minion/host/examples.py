@@ -72,6 +72,8 @@ class Example(msgspec.Struct, eq=False):
     suspicion: Suspicion | None = None
     headroom: int | None = None
     """The largest batch before memory ran out with this one in it."""
+    lacked_memory: bool = False
+    """Whether memory ran out with this one alone."""
 
     @property
     def suspected(self) -> bool:

@@ -20,6 +20,8 @@ from wire.tensor import Tensor
 #: A model that is mended is another version, in another process; what failed by bad luck is
 #: tried again some time.
 KNOWN_SECONDS = 600.0
+#: Memory is shared, that of a GPU with whoever else is there: who found none may find some soon.
+KNOWN_SHORTLY_SECONDS = 60.0
 #: Whoever makes up ever new ones pushes the oldest out.
 MAX_KNOWN = 4096
 
@@ -65,7 +67,8 @@ class Killers:
         digest, size_bytes = digest_of(inputs, parameters), _size_of(inputs)
         if digest in self._known:
             self._drop(digest)
-        self._known[digest] = Known(size_bytes, code, now + KNOWN_SECONDS)
+        seconds = KNOWN_SHORTLY_SECONDS if code is Code.OUT_OF_MEMORY else KNOWN_SECONDS
+        self._known[digest] = Known(size_bytes, code, now + seconds)
         self._sizes[size_bytes] += 1
         self.latest = now
         if len(self._known) > MAX_KNOWN:
@@ -79,10 +82,10 @@ class Killers:
         if _size_of(inputs) not in self._sizes:
             return None
         known = self._known.get(digest_of(inputs, parameters))
-        return None if known is None else known.code
+        return known.code if known is not None and known.until > now else None
 
     def _forget(self, now: float) -> None:
-        while self._known:
+        while self._known:  # of those behind the oldest one some are over, and forgotten later
             oldest = next(iter(self._known))
             if self._known[oldest].until > now:
                 return

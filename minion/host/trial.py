@@ -57,6 +57,9 @@ class Trial:
     def failed(self, members: list[Example], failure: BatchFailure, now: float) -> Judgement:
         """The model said that it failed."""
         if failure.code == Code.OUT_OF_MEMORY:
+            if len(members) == 1 and not members[0].lacked_memory:
+                members[0].lacked_memory = True  # or somebody else had taken it
+                return [members]
             self.headroom.ran_out(members)
         if len(members) > 1:
             return halve(members)

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from minion.host.killers import KNOWN_SECONDS, MAX_KNOWN, Killers, digest_of
+from minion.host.killers import KNOWN_SECONDS, KNOWN_SHORTLY_SECONDS, MAX_KNOWN, Killers, digest_of
 from wire.errors import Code
 from wire.tensor import Tensor
 
@@ -33,6 +33,17 @@ def test_what_was_convicted_is_known_for_ten_minutes() -> None:
     assert recall(killers, 1, now=5.0 + KNOWN_SECONDS - 1) is CRASHED
     assert recall(killers, 2, now=6.0) is None
     assert recall(killers, 1, now=5.0 + KNOWN_SECONDS) is None
+
+
+def test_who_ran_out_of_memory_is_known_for_a_minute_only() -> None:
+    """Of which others may have had more than they have then."""
+    killers = Killers()
+    remember(killers, 1, now=0.0)
+    remember(killers, 2, now=5.0, code=Code.OUT_OF_MEMORY)
+
+    assert recall(killers, 2, now=5.0 + KNOWN_SHORTLY_SECONDS - 1) is Code.OUT_OF_MEMORY
+    assert recall(killers, 2, now=5.0 + KNOWN_SHORTLY_SECONDS) is None
+    assert recall(killers, 1, now=5.0 + KNOWN_SHORTLY_SECONDS) is CRASHED
 
 
 def test_once_all_is_forgotten_nobody_asks_any_more() -> None:

@@ -251,6 +251,27 @@ async def test_one_that_takes_all_memory_alone_makes_no_batch_smaller(
     assert refused.value.code is Code.OUT_OF_MEMORY
 
 
+async def test_one_for_whom_there_was_no_memory_once_is_run_alone_once_more(
+    start_lane: StartLane,
+) -> None:
+    """Somebody else may have had it, and may have given it back."""
+    lane = await start_lane("RunsOut", options={"others": 1})
+
+    assert values(await ask_all(lane, 7)) == [7]
+    assert not lane.trial.killers
+    assert lane.departures[Reason.AGAIN] == 1
+
+
+async def test_what_others_took_of_the_memory_does_not_make_batches_large_again(
+    start_lane: StartLane,
+) -> None:
+    """One of a batch that ran out alone, and then did not, was not to blame for the batch."""
+    lane = await start_lane("RunsOut", max_batch_size=2, options={"others": 2})
+
+    assert values(await ask_all(lane, 7, 8)) == [7, 8]
+    assert lane.largest_batch == 1
+
+
 async def test_whoever_hangs_fails_alone_and_costs_the_worker_its_life(
     start_lane: StartLane,
 ) -> None:

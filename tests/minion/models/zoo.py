@@ -174,13 +174,22 @@ class Refuses(Model):
 
 
 class RunsOut(Model):
-    """Of memory, in batches above the option `room`, and by a poisoned example alone."""
+    """Of memory, in batches above the option `room`, and by a poisoned example alone.
+
+    With option `others` so many batches run out at first whatever they are, as on a GPU of which
+    somebody else holds the memory for a while.
+    """
 
     def load(self, context):
         self.room = context.options.get("room", 2**31)
+        self.others = context.options.get("others", 0)
+
+    def warmup(self, batch):
+        pass
 
     def predict(self, batch):
-        if poisoned(batch) or batch.size > self.room:
+        self.others -= 1
+        if poisoned(batch) or batch.size > self.room or self.others >= 0:
             raise MemoryError(f"no room for {batch.size}")
         return said(batch)
 
