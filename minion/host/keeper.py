@@ -66,6 +66,7 @@ class Keeper:
         self._budget = Budget(spec.workers)
         self._answered = 0  # batches, by workers that have ended
         self._loaded = asyncio.Event()
+        self._one_loaded = asyncio.Event()
         self._trying: int | None = None  # the place that tries for all, while the lane has failed
         self._next_try = 0.0
         self.restarts = 0
@@ -132,7 +133,15 @@ class Keeper:
             if self.failed:
                 await self._until_hope(place)
             elif not self._successors:
-                await asyncio.sleep(seconds)
+                await self._pause(seconds)
+
+    async def _pause(self, seconds: float) -> None:
+        """So long before another start, unless a spare has loaded by then: it need not wait."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not any(life.worker.loaded for life in self._successors):
+                    self._one_loaded.clear()
+                    await self._one_loaded.wait()
 
     def _begin(self) -> _Life:
         worker = Worker(
@@ -210,6 +219,7 @@ class Keeper:
         self._trying = None
         self._next_try = 0.0
         self._loaded.set()
+        self._one_loaded.set()
 
     # Spares and successors.
 

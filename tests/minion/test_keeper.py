@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -159,6 +160,33 @@ async def test_a_spare_takes_the_place_of_a_worker_that_has_ended_and_loads_noth
     answer = await ask(lane, 1)
 
     assert answer["pid"] == spare.pid
+
+
+async def test_a_spare_that_loads_while_a_place_waits_for_its_next_start_takes_it_at_once(
+    start_lane: StartLane,
+) -> None:
+    lane = await start_lane("Echo", workers=2, spares=1)
+    workers = lambda: lane.keeper.workers  # noqa: E731
+    states = [State.IDLE, State.IDLE, State.SPARE]
+
+    async def all_loaded() -> None:
+        await eventually(lambda: [each.state for each in workers()] == states, "all have loaded")
+
+    await all_loaded()
+    for _ in range(6):  # the place waits longer after each: 0.1 s, 0.2 s, ...
+        before = workers()[0]
+        os.kill(before.pid or 0, 9)
+        await eventually(lambda w=before: w not in workers(), "it has ended")
+        await all_loaded()
+
+    os.kill(workers()[2].pid or 0, 9)
+    await eventually(lambda: len(workers()) == 2, "there is no spare")
+    os.kill(workers()[0].pid or 0, 9)
+    ended = asyncio.get_running_loop().time()
+    await eventually(lambda: lane.keeper.ready() == 1, "the place is free")
+    await eventually(lambda: lane.keeper.ready() == 2, "it is taken")
+
+    assert asyncio.get_running_loop().time() - ended < 4.0  # and not 6.4
 
 
 async def test_a_spare_that_took_a_place_is_followed_by_another(start_lane: StartLane) -> None:
