@@ -57,6 +57,7 @@ def model_service(
         options=dict(manifest.options),
         torch=manifest.torch,
         outputs=dict(manifest.outputs),
+        pure=manifest.pure,
     )
 
 

@@ -51,7 +51,7 @@ class Lane:
         self.keeper = Keeper(spec, self._on_room, self._on_end)
         self._timer: asyncio.TimerHandle | None = None
         self.savings = Savings()
-        self.trial = Trial()
+        self.trial = Trial(pure=spec.pure)
         self.departures: Counter[Reason] = Counter()
         """Batches that left the queue, by why they did when they did."""
         self._watch: asyncio.TimerHandle | None = None
@@ -355,13 +355,14 @@ class Lane:
             self._apply()
 
     def batch_lost(self, batch: LaneBatch, loss: Loss) -> None:
-        """The worker ended while it ran this. Of whom, smaller batches tell: nobody else fails."""
+        """The worker ended while it ran this. Of whom, smaller batches tell."""
         self._dispatcher.ended(batch)
         self._judged(batch, self.trial.lost(batch.members, loss, self._clock()))
 
     def _judged(self, batch: LaneBatch, judgement: Judgement) -> None:
         if isinstance(judgement, Failed):
-            self._settle(batch.members[0], judgement)
+            for example in batch.members:
+                self._settle(example, judgement)
         else:
             self._put_back(judgement)
 

@@ -41,6 +41,11 @@ class Loss(enum.Enum):
     INTERRUPTED = "interrupted"
     """From outside, as far as anybody can tell: weak evidence."""
 
+    @property
+    def code(self) -> Code:
+        """What those are told who are not run again."""
+        return Code.PREDICT_TIMEOUT if self is Loss.OVERRAN else Code.WORKER_CRASHED
+
 
 def loss_of(status: int | None) -> Loss:
     """What an exit status that nobody here had a part in says.

@@ -38,6 +38,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     directory: str
     entry: str
     inputs: dict[str, InputSpec]
+    pure: bool = True
+    """Whether an example may be computed twice."""
     queue_limit: Positive | None = None
     promise_seconds: Seconds | None = None
     """Of queue limit and promise exactly one."""

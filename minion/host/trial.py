@@ -23,14 +23,22 @@ from wire.tensor import Tensor
 #: So soon before a deadline nobody may wait any more, and this process not know it yet.
 UNSURE_SECONDS = 0.1
 
-#: The batches in which the members run again; or what the one member is told.
+#: What those are told who must not be run again, and may have been to blame or not.
+_ONCE = "the model's process ended while it worked on this, or on others with it: not run again"
+
+#: The batches in which the members run again; or what each of them is told.
 Judgement = list[list[Example]] | Failed
 
 
 class Trial:
     """Judges the batches of one lane."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, pure: bool = True) -> None:
+        """
+        Args:
+            pure: whether an example may be run twice. If not, whoever may have been is told so.
+        """
+        self._pure = pure
         self.killers = Killers()
         self.headroom = Headroom()
 
@@ -57,13 +65,14 @@ class Trial:
     def failed(self, members: list[Example], failure: BatchFailure, now: float) -> Judgement:
         """The model said that it failed."""
         if failure.code == Code.OUT_OF_MEMORY:
-            if len(members) == 1 and not members[0].lacked_memory:
+            if self._pure and len(members) == 1 and not members[0].lacked_memory:
                 members[0].lacked_memory = True  # or somebody else had taken it
                 return [members]
             self.headroom.ran_out(members)
+        told = Failed(failure.code, failure.detail)
         if len(members) > 1:
-            return halve(members)
-        return self._convicted(members[0], Failed(failure.code, failure.detail), now)
+            return halve(members) if self._pure else told
+        return self._convicted(members[0], told, now)
 
     def lost(self, members: list[Example], loss: Loss, now: float) -> Judgement:
         """The process ended that ran them."""
@@ -71,7 +80,7 @@ class Trial:
         verdicts = [_suspicion(each).lost(loss, alone=alone) for each in members]
         code = verdicts[0]  # of one alone: in company there is none
         if code is None:
-            return parts(members, loss)
+            return parts(members, loss) if self._pure else Failed(loss.code.value, _ONCE)
         return self._convicted(members[0], Failed(code.value, DETAILS[code]), now)
 
     def _convicted(self, example: Example, told: Failed, now: float) -> Failed:

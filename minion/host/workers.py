@@ -229,8 +229,12 @@ class Worker(asyncio.Protocol):
 
     @property
     def takes_next(self) -> bool:
-        """Whether it runs a batch and has no other waiting, and is to have one."""
-        return self.state is State.BUSY and self._next is None and not self.retired
+        """Whether it runs a batch and has no other waiting, and is to have one.
+
+        Of one that waits there, nobody can tell to the last moment that it was not begun.
+        """
+        free = self.state is State.BUSY and self._next is None and not self.retired
+        return free and self._spec.pure
 
     def enter(self) -> None:
         """It has a place: it takes batches once it has loaded."""

@@ -13,8 +13,10 @@ from minion.host.examples import Failed, Refused
 from minion.host.killers import KNOWN_SECONDS
 from minion.host.lane import Lane
 from minion.host.server import run_one
+from minion.host.workers import State
 from tests.minion.service import POISON, Gate, alive, ask, eventually, read, x
 from wire.errors import Code
+from wire.reasons import Reason
 
 StartLane = Callable[..., Awaitable[Lane]]
 
@@ -124,6 +126,46 @@ async def test_in_the_place_of_a_stuck_worker_another_starts_within_a_second_on_
 
     assert (await answer).code == Code.PREDICT_TIMEOUT
     assert 0.6 <= seconds < 0.6 + 1.0
+
+
+# What must not be computed twice.
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "code"),
+    [
+        ("Crashes", {}, Code.WORKER_CRASHED),
+        ("Hangs", {"predict_timeout_seconds": 0.6}, Code.PREDICT_TIMEOUT),
+        ("Raises", {}, Code.MODEL_ERROR),
+        ("RunsOut", {}, Code.OUT_OF_MEMORY),
+    ],
+)
+async def test_of_a_model_that_is_not_pure_nobody_is_run_twice(
+    start_lane: StartLane, model: str, changes: dict[str, object], code: Code
+) -> None:
+    lane = await start_lane(model, pure=False, max_batch_size=4, **changes)
+
+    told = await ask_patiently(lane, 1, POISON, 3)
+
+    assert told == [code] * 3
+    assert lane.departures[Reason.AGAIN] == 0
+    assert lane.keeper.restarts <= 1
+    assert not lane.trial.killers, "in company nobody is convicted"
+    assert await ask_patiently(lane, 4) == [4]
+
+
+async def test_nor_is_one_whose_process_was_killed_from_outside(
+    start_lane: StartLane, gate: Gate
+) -> None:
+    lane = await start_lane("Gated", pure=False, max_batch_size=1, options=gate.options)
+    asked = asyncio.create_task(ask_patiently(lane, 1, 2))
+    await eventually(lambda: lane.keeper.workers[0].state is State.BUSY, "the first runs")
+
+    lane.keeper.workers[0].kill()
+    await eventually(lambda: lane.keeper.restarts == 1, "it has ended")
+    gate.open_for(1)  # for the other one, who had not been begun
+
+    assert await asked == [Code.WORKER_CRASHED, 2]
 
 
 # What is known.
