@@ -180,7 +180,7 @@ async def _read(request: web.Request, kind: type[Body]) -> Body:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
         raise InvalidBody(str(error)) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidJson(str(error)) from error
 
 

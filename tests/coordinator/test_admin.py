@@ -409,6 +409,18 @@ def test_a_key_that_is_refused_is_not_shown(
     assert content not in str(refused.value)
 
 
+@pytest.mark.parametrize("body", [b'{"queue_l\xe7mit": 8}', b"\xff"])
+async def test_a_body_that_is_no_utf8_is_no_json(stage: Stage, body: bytes) -> None:
+    stage.publish("gate")
+    coordinator = await stage.coordinator()
+
+    refused = await coordinator.admin.patch(
+        "/models/gate/settings", content=body, headers={"Content-Type": "application/json"}
+    )
+
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid-json")
+
+
 async def test_a_body_is_asked_for_once(stage: Stage) -> None:
     stage.publish("gate")
     coordinator = await stage.coordinator()

@@ -7,11 +7,13 @@ import secrets
 import sys
 import tempfile
 import time
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
-from tests.fuzz.attack import attack
+from tests.fuzz.attack import attack, good_changes, good_ones
 from tests.fuzz.cases import Cases
 from tests.fuzz.platform import platform
 
@@ -30,10 +32,19 @@ async def _run(cases: Cases, numbers: range) -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as home:
         async with platform(Path(home)) as coordinator:
-            findings, seen = await attack(coordinator.port, cases, numbers)
+            port, admin_port = coordinator.port, coordinator.admin.base_url.port or 0
+            findings, seen = await attack(port, cases, numbers, partial(good_ones, port))
+            changes = Cases(cases.seed, admin=True)
+            right = partial(good_changes, port, admin_port)
+            more, told = await attack(admin_port, changes, numbers, right)
+            findings += more
+            seen += Counter({f"{answer} (admin)": count for answer, count in told.items()})
     for answer, count in sorted(seen.items()):
         print(f"{count:8} {answer}")
-    print(f"{len(numbers)} cases in {time.monotonic() - started:.0f} s, {len(findings)} findings")
+    print(
+        f"{len(numbers)} cases for either port in {time.monotonic() - started:.0f} s, "
+        f"{len(findings)} findings"
+    )
     for finding in findings[:_SHOWN]:
         print(finding)
     return 1 if findings else 0

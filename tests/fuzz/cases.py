@@ -198,19 +198,19 @@ class Case(NamedTuple):
 class Cases:
     """Makes cases; the same ones again from the same seed."""
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: str, *, admin: bool = False) -> None:
+        """
+        Args:
+            admin: for the admin port, and not for the public one.
+        """
         self.seed = seed
         self._kinds: tuple[Callable[[random.Random], bytes], ...] = (
-            photo,
-            photo,
-            form,
-            form,
-            listed_photos,
-            numbers,
-            numbers,
-            packed,
-            tensor,
-            raw,
+            (change, change, change, raw_for_admin)
+            if admin
+            else (
+                *(photo, photo, form, form, listed_photos),
+                *(numbers, numbers, packed, tensor, raw),
+            )
         )
 
     def case(self, number: int) -> Case:
@@ -283,6 +283,64 @@ def raw(chance: random.Random) -> bytes:
     return mutated(chance, whole) if odd() < 0.3 else whole
 
 
+def raw_for_admin(chance: random.Random) -> bytes:
+    return raw(chance).replace(b"Host: x", b"Host: localhost", 1)
+
+
+def change(chance: random.Random) -> bytes:
+    """What an operator asks, with something that is not as it should be."""
+    odd = (
+        "",
+        "gate",
+        "none",
+        "..",
+        "%00",
+        "%ff",
+        "a" * 300,
+        "decoder",
+        "1.0.0",
+        "01.0.0",
+        "1",
+        "-",
+    )
+    model = chance.choice(("gate", "gate", "gate", "picture", *odd))
+    alias, version = chance.choice(("default", "canary", *odd)), chance.choice(("1.0.0", *odd))
+    known = chance.random() < 0.7
+    verdict = chance.choice((True, False)) if known else value(chance, 2)
+    method, path, body = chance.choice(
+        (
+            ("PATCH", f"/models/{model}/settings", settings_body(chance)),
+            ("PATCH", f"/models/{model}/settings", settings_body(chance)),
+            ("DELETE", f"/models/{model}/settings", None),
+            (
+                "PUT",
+                f"/models/{model}/aliases/{alias}",
+                {"version": version if known else value(chance, 2)},
+            ),
+            ("DELETE", f"/models/{model}/aliases/{alias}", None),
+            ("PUT", f"/models/{model}/versions/{version}/serving", {"serving": verdict}),
+            ("GET", f"/models/{model}/history", None),
+            ("GET", f"/requests/{model}", None),
+            ("GET", "/fleet", None),
+            ("PUT", "/models/gate/settings", value(chance, 4)),
+        )
+    )
+    if chance.random() < 0.1:
+        body = value(chance, 4)
+    data = b"" if body is None else json.dumps(body).encode()
+    if chance.random() < 0.3:
+        data = mutated(chance, data)
+    return request(chance, path, JSON.encode(), data, method=method.encode(), host=b"localhost")
+
+
+def settings_body(chance: random.Random) -> Any:
+    names = ("queue_limit", "promise_seconds", "max_batch_size", "max_queue_delay_seconds")
+    body = {}
+    for _ in range(chance.randrange(4)):
+        body[chance.choice(names)] = chance.choice((1, 8, 0.5, 0, True, value(chance, 2)))
+    return body
+
+
 def infer_body(chance: random.Random) -> Any:
     x: Any = chance.choice(([1, 2.5], [], [[1]], [1, "a"], [True], None, {}, value(chance, 4)))
     if chance.random() < 0.3:
@@ -342,9 +400,17 @@ def mutated(chance: random.Random, data: bytes) -> bytes:
     return bytes(buffer)
 
 
-def request(chance: random.Random, path: str, media_type: bytes, body: bytes) -> bytes:
-    """A POST of this body, with some fields that are not as they should be."""
-    fields = {b"Host": b"x", b"Content-Type": media_type}
+def request(
+    chance: random.Random,
+    path: str,
+    media_type: bytes,
+    body: bytes,
+    *,
+    method: bytes = b"POST",
+    host: bytes = b"x",
+) -> bytes:
+    """A request with this body, and some fields that are not as they should be."""
+    fields = {b"Host": host, b"Content-Type": media_type}
     for _ in range(chance.choice((0, 0, 0, 1, 2))):
         name = chance.choice(sorted(_FIELDS))
         fields[name.encode()] = chance.choice(_FIELDS[name])
@@ -357,7 +423,10 @@ def request(chance: random.Random, path: str, media_type: bytes, body: bytes) ->
         body = in_chunks(chance, body)
     else:
         fields[b"Content-Length"] = b"%d" % len(body)
-    lines = [b"POST " + target + b" HTTP/1.1", *(b"%b: %b" % field for field in fields.items())]
+    lines = [
+        method + b" " + target + b" HTTP/1.1",
+        *(b"%b: %b" % field for field in fields.items()),
+    ]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 

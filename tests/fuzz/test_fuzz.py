@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import uvloop
 
 from tests.coordinator.stage import Coordinator, eventually
-from tests.fuzz.attack import CODES, Answer, attack, judged
+from tests.fuzz.attack import CODES, Answer, attack, good_changes, good_ones, judged
 from tests.fuzz.cases import Cases
 from tests.fuzz.platform import platform
 
@@ -34,12 +35,27 @@ async def test_whatever_is_sent_is_answered_in_its_class_and_good_requests_after
     tmp_path: Path,
 ) -> None:
     async with platform(tmp_path) as coordinator:
-        findings, seen = await attack(coordinator.port, Cases(SEED), range(CASES))
+        port = coordinator.port
+        findings, seen = await attack(port, Cases(SEED), range(CASES), partial(good_ones, port))
         await eventually(lambda: held(coordinator) == 0, "all places and memory are given back")
 
     assert not findings, "\n".join([f"FUZZ_SEED={SEED}", *map(str, findings[:5])])
     assert seen["200 ok"] > CASES / 50, "some are good all the same"
     assert len(seen) > 15, "and the others are refused for many reasons"
+
+
+async def test_whatever_is_sent_to_the_admin_port_what_is_changed_is_valid(
+    tmp_path: Path,
+) -> None:
+    async with platform(tmp_path) as coordinator:
+        port = coordinator.admin.base_url.port or 0
+        right = partial(good_changes, coordinator.port, port)
+        cases = Cases(SEED, admin=True)
+        findings, seen = await attack(port, cases, range(CASES // 2), right)
+
+    assert not findings, "\n".join([f"FUZZ_SEED={SEED}", *map(str, findings[:5])])
+    assert seen["200 ok"] > CASES / 50, "some are good all the same"
+    assert len(seen) > 10, "and the others are refused for many reasons"
 
 
 def test_the_same_seed_gives_the_same_cases_and_another_gives_others() -> None:
