@@ -135,7 +135,7 @@ def read_key(path: str) -> bytes:
 def openness(mode: int, *, read_only: bool) -> str:
     """To whom a file is open that should hold a secret; empty: to nobody who must not have it.
 
-    What `>` makes, whatever the umask of a login, is refused (0644, 0664). A group that may
+    What `>` makes under the usual umasks is refused (0644, 0664). A group that may
     read was set on purpose. On a file system that is mounted read-only the modes are those of
     whoever hands secrets out to this container, and who else sees them is that mount's affair.
 

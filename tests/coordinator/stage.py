@@ -227,6 +227,7 @@ class Stage:
             "queue_limit": settings.queue_limit,
             "max_batch_size": settings.max_batch_size,
             "max_queue_delay_seconds": settings.max_queue_delay,
+            "pure": manifest.pure,
         }
         return ServiceSpec(**{**values, **changes})
 
