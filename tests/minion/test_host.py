@@ -553,7 +553,7 @@ async def test_a_host_on_tcp_does_not_start_without_a_secret(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("variable", "why"),
     [
-        ("DEMITASSE_LINK_SECRET_FILE", "LINK_SECRET_FILE: .*open to other users"),
+        ("DEMITASSE_LINK_SECRET_FILE", "LINK_SECRET_FILE: .*read by all users"),
         ("DEMITASSE_LINK_CERTIFICATE_FILE", "LINK_KEY_FILE go together"),
         ("DEMITASSE_LINK_CA_FILE", "CERTIFICATE_FILE: is missing beside DEMITASSE_LINK_CA_FILE"),
     ],
