@@ -52,19 +52,26 @@ def test_coordinators_are_replaced_under_load_and_no_request_is_refused_or_lost(
 def test_a_platform_that_is_stopped_under_load_answers_all_that_it_has_let_in(
     tmp_path: Path,
 ) -> None:
-    rate: float | None = None
+    home = tmp_path / "home"
+    with running(home, [EXAMPLES / "noop"]) as platform:
+        with calling(platform.url, load=LOAD) as seen:
+            pass
+        rate = seen.rate / LOAD
     total: collections.Counter[str] = collections.Counter()
     seconds = []
     for number in range(STOPS):
-        with running(tmp_path / "home", [EXAMPLES / "noop"]) as platform:
+        platform = Platform(home)
+        try:
+            eventually(platform.models_ready, within=60, what="the API")
             with calling(platform.url, load=LOAD, rate=rate) as seen:
-                rate = seen.rate / LOAD
                 time.sleep(0.2 + 0.1 * (number % 5))  # at another moment each time
                 began = time.monotonic()
                 platform.process.send_signal(signal.SIGTERM)
                 assert platform.process.wait(GRACE_SECONDS) == 0, platform.output()
                 seconds.append(time.monotonic() - began)
-            total.update(seen.counts)
+        finally:
+            platform.stop()
+        total.update(seen.counts)
 
     print(
         f"\n{STOPS} times SIGTERM at {seen.rate:.0f} requests/s ({LOAD:.0%}): {dict(total)}; "
