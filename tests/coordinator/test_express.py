@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
 import logging
@@ -21,13 +22,14 @@ import pytest
 from edge import PATIENCE, Caller, Reply, calling
 from stage import PATIENCE_SECONDS, Coordinator, Gate, Host, Stage, eventually
 
-from coordinator.app import Rooms, serve_public
+from coordinator.app import Rooms, create_public_app, open_watch, serve_public
 from coordinator.config import Settings
 from coordinator.http.body import PayloadLimits
 from coordinator.http.connection import Connection
 from coordinator.http.doors import Doors
 from coordinator.http.express import Express
 from coordinator.http.head import Callers, Timeouts
+from coordinator.http.listening import listening
 from coordinator.http.pace import Patience
 from coordinator.http.plain import END, PlainHeads
 from coordinator.link import Settle
@@ -1010,7 +1012,12 @@ async def test_draining_answers_what_is_asked_and_closes_what_is_idle(stage: Sta
     await all_given_back(coordinator)
 
 
-async def test_who_sends_before_the_listener_has_noticed_is_answered_though_it_was_idle(
+def refuses(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+
+async def test_who_was_idle_when_the_listener_closed_may_send_one_more_request(
     stage: Stage,
 ) -> None:
     coordinator = await serving(stage)
@@ -1023,6 +1030,7 @@ async def test_who_sends_before_the_listener_has_noticed_is_answered_though_it_w
         await asked(used, example(0))
         await asked(elsewhere, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         drained = drain()
+        await eventually(lambda: refuses(port), "the listener is closed")
         await used.send(example(1))
         await elsewhere.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         await pipelining.send(example(2) + example(3))
@@ -1034,6 +1042,38 @@ async def test_who_sends_before_the_listener_has_noticed_is_answered_though_it_w
     assert [each.headers["connection"] for each in replies] == ["close"] * 2
     assert [output(each) for each in several] == [[2], [3]]
     assert [each.headers.get("connection") for each in several] == [None, "close"]
+
+
+@pytest.mark.parametrize("headers", [{}, OTHER_ROAD], ids=["express", "aiohttp"])
+async def test_a_connection_is_not_idle_whose_request_only_the_kernel_has(
+    stage: Stage, headers: dict[str, str]
+) -> None:
+    coordinator, loop = await serving(stage), asyncio.get_running_loop()
+    app = create_public_app(stage.settings, coordinator.rooms)
+    watch = await open_watch(app, stage.settings, Doors(9, 9))
+    lane = express(coordinator, watch.protocol)
+    async with listening(partial(Connection, lane), "127.0.0.1", 0) as port:
+        with socket.create_connection(("127.0.0.1", port)) as caller:
+            caller.setblocking(False)
+
+            async def ask_and_be_looked_at(data: bytes) -> bytes:
+                if data:
+                    caller.send(data)
+                for each in (*lane.connections, *watch.connections):
+                    each.close_if_idle()
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    reply = await loop.sock_recv(caller, 4096)
+                await asyncio.sleep(0.01)  # aiohttp's task waits for the next request again
+                return reply
+
+            await eventually(lambda: lane.connections, "it is accepted")
+            replies = [await ask_and_be_looked_at(request(**headers)) for _ in range(2)]
+            end = await ask_and_be_looked_at(b"")
+    lane.close()
+    await watch.close()
+
+    assert [each.partition(b"\r\n")[0] for each in replies] == [b"HTTP/1.1 200 OK"] * 2
+    assert end == b""
 
 
 async def test_who_waits_to_be_accepted_when_the_listener_closes_is_answered(stage: Stage) -> None:
