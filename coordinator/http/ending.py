@@ -20,6 +20,8 @@ from coordinator.http.doors import Doors
 #: For a connection without a request to send one, which is answered with the word that it is
 #: the last: longer than the pause between two requests of somebody who is busy asking.
 IDLE_SECONDS = 1.0
+#: The same where a successor serves already, and nobody waits for the end.
+HANDED_OVER_IDLE_SECONDS = 5.0
 #: The exit status where requests were in progress when there was no more time for them.
 UNFINISHED = 3
 #: What a successor says to its supervisor when it takes connections.
@@ -74,7 +76,8 @@ class Ending:
         """Until all have left. The grace counts from when the first listener was closed."""
         self._close_doors()
         self.since = self.since or time.monotonic()
-        idle_seconds = min(IDLE_SECONDS, grace_seconds)
+        patience = HANDED_OVER_IDLE_SECONDS if self.handed_over else IDLE_SECONDS
+        idle_seconds = min(patience, grace_seconds)
         while inside() and not self.at_once.is_set():
             elapsed = time.monotonic() - self.since
             if elapsed >= grace_seconds:
