@@ -72,6 +72,8 @@ def test_a_platform_that_is_stopped_under_load_answers_all_that_it_has_let_in(
         finally:
             platform.stop()
         total.update(seen.counts)
+        if number % 10 == 9:
+            print(f"\n{number + 1} times SIGTERM: {dict(total)}", flush=True)
 
     print(
         f"\n{STOPS} times SIGTERM at {seen.rate:.0f} requests/s ({LOAD:.0%}): {dict(total)}; "
