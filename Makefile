@@ -9,7 +9,7 @@ PROCESSES ?= 1
 EXAMPLES := $(patsubst %/model.toml,%,$(wildcard examples/*/model.toml))
 UP_FLAGS := --port $(PORT) --admin-port $(ADMIN_PORT) --processes $(PROCESSES)
 
-.PHONY: setup run test redis iproute check bench bench-accept fuzz chaos chaos-long peers fmt lint types docs lock clean
+.PHONY: setup run test redis iproute check bench bench-accept fuzz chaos chaos-long restarts peers fmt lint types docs lock clean
 
 setup: $(VENV)/.ready ## the platform's environment, from the lock file
 
@@ -50,6 +50,9 @@ types: setup
 
 chaos: setup ## random faults for a minute, callers who know what is right: CHAOS_SEED=
 	CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/chaos
+
+restarts: setup ## 50 restarts of coordinators and 100 stops of the platform at 70 % load; minutes
+	RESTARTS=50 STOPS=100 LOAD=0.7 $(BIN)/python -m pytest -s tests/acceptance/test_restarts.py
 
 chaos-long: setup ## the same for half an hour
 	CHAOS_SECONDS=1800 CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/chaos

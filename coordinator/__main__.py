@@ -1,13 +1,16 @@
 """`python -m coordinator`: one coordinator process, configured by DEMITASSE_* alone.
 
-Opens the listeners, says so, and drains on SIGTERM: no new connections, then
-the requests in progress, then the links. Several of these share one port.
+Opens the listeners, says so, and drains on SIGTERM: not ready, a while later no
+new connections, then the requests in progress, then the links. A second one, and
+it ends at once. On SIGUSR1 another process has its sockets. Several of these
+share one port.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -22,6 +25,9 @@ import uvloop
 
 from coordinator.app import open_rooms, serve_admin, serve_public
 from coordinator.config import InvalidSettings, Settings, load_settings
+from coordinator.http.ending import READY, UNFINISHED, Ending
+from coordinator.http.listening import Handed
+from coordinator.readiness import Readiness
 from wire.lifetimes import end_with
 from wire.logs import log_as_json
 
@@ -29,6 +35,9 @@ log = logging.getLogger("demitasse.coordinator")
 
 #: Links, sockets towards siblings, the registry, shared memory: open beside connections.
 _OTHER_FILES = 512
+#: For the links to hosts that live: they take a few milliseconds.
+LINK_SECONDS = 1.0
+_LOOK_SECONDS = 0.02
 
 
 def main() -> int:
@@ -39,11 +48,10 @@ def main() -> int:
         settings = load_settings()
         log_as_json(settings.log_level)
         settings = _affordable(settings)
-        uvloop.run(_serve(settings, arguments.siblings, arguments.only))
+        return uvloop.run(_serve(settings, arguments))
     except InvalidSettings as error:
         print(error, file=sys.stderr)
         return 2
-    return 0
 
 
 def _affordable(settings: Settings) -> Settings:
@@ -80,24 +88,75 @@ def _arguments() -> argparse.Namespace:
         metavar="NAME[@VERSION]",
         help="what this platform serves, whatever the registry says is served",
     )
+    sockets = parser.add_argument_group("sockets of a supervisor, by number, as in 7,8")
+    for name in ("public", "admin", "public-neighbours", "admin-neighbours"):
+        sockets.add_argument(f"--{name}", type=_numbers, default=[], metavar="FD,...")
+    parser.add_argument(
+        "--successor",
+        type=int,
+        metavar="FD",
+        help="say there what is missing, take connections when nothing is, and say so",
+    )
     return parser.parse_args()
 
 
-async def _serve(settings: Settings, siblings: Path | None, only: Sequence[str]) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+def _numbers(text: str) -> list[int]:
+    return [int(each) for each in text.split(",") if each]
+
+
+async def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Returns the exit status."""
+    name = f"coordinator-{os.getpid()}"
+    siblings, only = arguments.siblings, arguments.only
+    ending = _told_by_signals()
+    public = _handed(arguments.public, arguments.public_neighbours)
+    admin = _handed(arguments.admin, arguments.admin_neighbours)
+    async with open_rooms(settings, name=name, siblings=siblings, only=only) as rooms:
+        await rooms.readiness.linked(LINK_SECONDS)
+        if arguments.successor is not None:
+            await _until_ready(rooms.readiness, ending, arguments.successor)
+        async with (
+            serve_admin(settings, rooms, ending, admin),
+            serve_public(settings, rooms, ending, public) as port,
+        ):
+            gc.freeze()  # what was made so far stays; looking through it again takes 15 ms
+            log.info("listening on %s:%d", settings.host, port)
+            if arguments.successor is not None:
+                _say(arguments.successor, READY)
+            await ending.asked.wait()
+            log.info("ending: %s", "handed over" if ending.handed_over else "told to")
+            await ending.lame_duck(settings.lame_duck)
+    if ending.unfinished:
+        log.error("%d requests were in progress, and told 503, at the end", ending.unfinished)
+        return UNFINISHED
+    return 0
+
+
+def _told_by_signals() -> Ending:
+    ending, loop = Ending(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with (
-        open_rooms(
-            settings, name=f"coordinator-{os.getpid()}", siblings=siblings, only=only
-        ) as rooms,
-        serve_admin(settings, rooms),
-        serve_public(settings, rooms) as port,
-    ):
-        gc.freeze()  # what was made so far stays; looking through it again takes 15 ms
-        log.info("listening on %s:%d", settings.host, port)
-        await stop.wait()
+        loop.add_signal_handler(number, ending.begin)
+    loop.add_signal_handler(signal.SIGUSR1, ending.hand_over)
+    return ending
+
+
+def _handed(own: Sequence[int], neighbours: Sequence[int]) -> Handed | None:
+    return Handed(own, neighbours) if own else None
+
+
+async def _until_ready(readiness: Readiness, ending: Ending, told: int) -> None:
+    """Says what is missing whenever that is something else; whoever reads it has the patience."""
+    said: list[str] = []
+    while (missing := readiness.missing()) and not ending.asked.is_set():
+        if missing != said:
+            said = missing
+            _say(told, f"not ready yet: {', '.join(missing)}")
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _say(told: int, line: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody waits any more
+        os.write(told, f"{line}\n".encode())
 
 
 if __name__ == "__main__":

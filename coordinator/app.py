@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,15 +29,18 @@ from coordinator.http.access import ADMIN, PUBLIC, refuse_unlisted
 from coordinator.http.body import PayloadLimits
 from coordinator.http.connection import Connection
 from coordinator.http.doors import Doors
+from coordinator.http.ending import Ending
 from coordinator.http.express import Express
 from coordinator.http.guard import programs_only
 from coordinator.http.head import Callers, Timeouts
 from coordinator.http.keys import CALLERS, LIMITS, RECORDS, TIMEOUTS
+from coordinator.http.listening import Handed, listening
 from coordinator.http.middleware import counted, problems
 from coordinator.http.pace import Patience
 from coordinator.http.watched import Watch
 from coordinator.inquiries import Inquiries
 from coordinator.parcels import Parcels
+from coordinator.readiness import Readiness
 from coordinator.records import Records
 from coordinator.replica import Place
 from coordinator.results import Results
@@ -48,8 +51,8 @@ from model_registry.leases import Leases, Replica
 from model_registry.snapshot import Snapshot
 from storage.engine import open_engine
 
-#: Connections that wait to be accepted; the kernel has a limit of its own.
-_BACKLOG = 1024
+#: For handlers whose connections are gone, and that are called off, to see that they are.
+_HANDLER_SECONDS = 1.0
 #: How often shared memory that nobody used goes back to the system, and records that are too
 #: old are dropped.
 _TRIM_SECONDS = 10.0
@@ -94,6 +97,7 @@ class Rooms(NamedTuple):
     analysis: Analysis
     records: Records
     inquiries: Inquiries
+    readiness: Readiness
 
 
 @contextlib.asynccontextmanager
@@ -134,7 +138,8 @@ async def open_rooms(
                 inquiries.open_to_siblings(),
             ):
                 analysis = Analysis(fleet, directory, results)
-                yield Rooms(catalog, directory, fleet, analysis, records, inquiries)
+                readiness = Readiness(analysis, fleet)
+                yield Rooms(catalog, directory, fleet, analysis, records, inquiries, readiness)
     finally:
         fleet.stop()
         parcels.close()
@@ -199,6 +204,7 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
     app[TIMEOUTS] = _timeouts(settings)
     app[CALLERS] = Callers(settings.weights)
     app[RECORDS] = rooms.records
+    app[native.READINESS] = rooms.readiness
     native.add_routes(app)
     openapi.add_routes(app)
     refuse_unlisted(app, PUBLIC)
@@ -225,10 +231,21 @@ def create_admin_app(settings: Settings, rooms: Rooms) -> web.Application:
 
 
 @contextlib.asynccontextmanager
-async def serve_public(settings: Settings, rooms: Rooms) -> AsyncIterator[int]:
-    """The public API on its port, which it gives; drains when the block is left."""
+async def serve_public(
+    settings: Settings, rooms: Rooms, ending: Ending | None = None, handed: Handed | None = None
+) -> AsyncIterator[int]:
+    """The public API on its port, which it gives; drains when the block is left.
+
+    Args:
+        ending: the process's own, where signals may tell of it.
+        handed: sockets of a supervisor, in place of one that is opened.
+    """
+    ending = ending or Ending()
     doors = doors_of(settings)
-    watch = await open_watch(create_public_app(settings, rooms), settings, doors)
+    ending.concerns(doors)
+    app = create_public_app(settings, rooms)
+    app[native.ENDING] = ending
+    watch = await open_watch(app, settings, doors)
     express = Express(
         rooms.directory.current,
         rooms.analysis,
@@ -241,42 +258,38 @@ async def serve_public(settings: Settings, rooms: Rooms) -> AsyncIterator[int]:
         watch.protocol,
     )
     try:
-        async with listening(partial(Connection, express), settings.host, settings.port) as port:
+        make = partial(Connection, express)
+        async with listening(make, settings.host, settings.port, handed) as port:
             yield port
+        await ending.drain(lambda: [*express.connections, *watch.connections], settings.drain_grace)
     finally:
-        await asyncio.gather(express.drain(settings.drain_grace), watch.close())
+        express.close()
+        await watch.close()
 
 
 @contextlib.asynccontextmanager
-async def serve_admin(settings: Settings, rooms: Rooms) -> AsyncIterator[int]:
-    """The admin API on its port, which it gives; drains when the block is left."""
-    watch = await open_watch(create_admin_app(settings, rooms), settings, doors_of(settings))
+async def serve_admin(
+    settings: Settings, rooms: Rooms, ending: Ending, handed: Handed | None = None
+) -> AsyncIterator[int]:
+    """The admin API on its port, which it gives; drains as the public one."""
+    doors = doors_of(settings)
+    ending.concerns(doors)
+    watch = await open_watch(create_admin_app(settings, rooms), settings, doors)
     try:
-        async with listening(watch.protocol, settings.admin_host, settings.admin_port) as port:
+        async with listening(
+            watch.protocol, settings.admin_host, settings.admin_port, handed
+        ) as port:
             yield port
+        await ending.drain(lambda: list(watch.connections), settings.drain_grace)
     finally:
         await watch.close()
 
 
 async def open_watch(app: web.Application, settings: Settings, doors: Doors) -> Watch:
     """aiohttp's server of an application, which has no port yet; whoever opened it closes it."""
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=settings.drain_grace)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_HANDLER_SECONDS)
     await runner.setup()
     return Watch(runner, _patience(settings), doors)
-
-
-@contextlib.asynccontextmanager
-async def listening(
-    make: Callable[[], asyncio.BaseProtocol], host: str, port: int
-) -> AsyncIterator[int]:
-    """A port, which it gives, and on it connections of this kind."""
-    listener = await asyncio.get_running_loop().create_server(
-        make, host, port, reuse_port=True, backlog=_BACKLOG
-    )
-    try:
-        yield listener.sockets[0].getsockname()[1]
-    finally:
-        listener.close()
 
 
 def doors_of(settings: Settings) -> Doors:

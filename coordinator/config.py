@@ -177,6 +177,14 @@ class Settings:
             unit="seconds",
         ),
     ] = 2.0
+    lame_duck: Annotated[
+        float,
+        About(
+            "How long a coordinator that was told to stop says at `/readyz` that it is not ready, "
+            "and still takes connections: as long as a load balancer takes to notice.",
+            unit="seconds",
+        ),
+    ] = 0.0
     drain_grace: Annotated[
         float,
         About(

@@ -35,6 +35,7 @@ class Child:
         environment: Mapping[str, str],
         on_start: Callable[[int, int], None],
         on_end: Callable[[str], None],
+        inherited: Callable[[int], Sequence[int]] = lambda starts: (),
     ) -> None:
         """
         Args:
@@ -42,8 +43,11 @@ class Child:
             on_start: called with that number and the process's id.
             on_end: called with how it ended, or why it could not be started, unless
                 it was stopped.
+            inherited: given the same as `command`, the descriptors that it has under the
+                same numbers.
         """
         self._command = command
+        self._inherited = inherited
         self._log = log
         self._environment = environment
         self._on_start = on_start
@@ -57,6 +61,11 @@ class Child:
     def pid(self) -> int | None:
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process is not None else None
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended last; None while it runs, or never did."""
+        return self._process.returncode if self._process is not None else None
 
     async def keep(self) -> None:
         """Runs the command, again and again; returns once it was stopped."""
@@ -77,10 +86,10 @@ class Child:
             await self._end()
             self._over.set()
 
-    async def stop(self, grace_seconds: float) -> None:
-        """SIGTERM, and SIGKILL for what is still there when the grace is over."""
+    async def stop(self, grace_seconds: float, number: int = signal.SIGTERM) -> None:
+        """This signal, and SIGKILL for what is still there when the grace is over."""
         self._stopping.set()
-        self._terminate()
+        self._send(number)
         if not await _is_set(self._over, within=grace_seconds):
             self.kill()
             await _is_set(self._over, within=2 * KILL_SECONDS)
@@ -101,7 +110,7 @@ class Child:
         except OSError as error:
             return f"cannot be started: {error}"
         if self._stopping.is_set():  # it was told while the process came to life
-            self._terminate()
+            self._send(signal.SIGTERM)
         self._on_start(starts, process.pid)
         trimming = asyncio.create_task(self._keep_log_short())
         try:
@@ -125,6 +134,7 @@ class Child:
                 stderr=log,
                 env=dict(self._environment),
                 start_new_session=True,
+                pass_fds=self._inherited(starts),
             )
 
     async def _end(self) -> None:
@@ -140,10 +150,10 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
-    def _terminate(self) -> None:
+    def _send(self, number: int) -> None:
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
+                self._process.send_signal(number)
 
 
 async def _is_set(event: asyncio.Event, *, within: float) -> bool:

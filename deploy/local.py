@@ -20,16 +20,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from coordinator.config import SETTINGS, Settings
+from coordinator.config import InvalidSettings, Settings
 from coordinator.credentials import admin_key, link_credentials
 from coordinator.decoder import DECODER, DECODER_VERSION
 from coordinator.errors import DemitasseError
 from coordinator.router import resolve, served
 from deploy.building import build
-from deploy.front import Front
-from deploy.machine import DeploymentError, address, claim_port, socket_folder
+from deploy.control import Refused, Say, taking_orders
+from deploy.fronts import Fronts, NotRolled
+from deploy.listeners import Listeners, open_listeners
+from deploy.machine import DeploymentError, address, socket_folder
 from deploy.minion import Minion
 from deploy.orphans import Orphans
+from deploy.reloading import NotReloaded, changed
 from deploy.services import decoder_service, model_service, template_key
 from deploy.status import (
     LOCK_FILE,
@@ -71,15 +74,22 @@ class LocalDeployment:
         settings: Settings,
         *,
         models: Sequence[str] = (),
+        reread: Callable[[], Settings] | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
             models: references such as `tagger` or `tagger@1.0.0`; empty: every version
                 that the registry says is served.
+            reread: the settings as they are configured now; raises InvalidSettings. None: they
+                are what they are.
             on_change: called whenever `processes` would answer something new.
         """
         self.settings = settings
+        self.finished = True
+        """Once it has ended: whether all that was asked was answered before."""
+        self._as_read = settings  # with port 0, where any will do
+        self._reread = reread or (lambda: self._as_read)
         self._building = asyncio.Semaphore(2)  # more would only share the same network and cores
         self.run_folder = run_folder(settings.home)
         self._models = models
@@ -87,14 +97,13 @@ class LocalDeployment:
         self._engine = open_engine(settings.registry_url)
         self._catalog = Catalog(self._engine, ArtifactStore(settings.home / "artifacts"))
         self._leases = Leases(self._engine)
-        self._fronts: list[Front] = []
+        self._fronts: Fronts | None = None
         self._templates = Templates(self, settings.templates)
         self._minions: dict[Key, Minion] = {}
         self._retired: dict[asyncio.Task[None], Minion] = {}
         self._leased: dict[str, Replica] = {}
         self._unlisted: set[str] = set()  # replicas that the registry does not list yet
         self._renewal_due = 0.0  # monotonic
-        self._look_seconds = min(WATCH_SECONDS, settings.lease_ttl / 3)
         self._wake = asyncio.Event()
         self._sockets = socket_folder(self.run_folder)
         self._temporary = self._sockets / "t"
@@ -109,12 +118,11 @@ class LocalDeployment:
             DeploymentError: a port or the home is in use, or a model is unknown.
             InvalidSettings: a file with a secret of coordinators is missing or wrong.
         """
-        link_credentials(self.settings)  # said here, before each of them ends because of it
-        admin_key(self.settings)
-        with self._locked(), self._ports():
+        _read_secrets(self.settings)  # said here, before each of them ends because of it
+        with self._locked(), self._ports() as (public, admin):
             try:
                 await asyncio.to_thread(migrate, self._engine)
-                await self._serve(stop, abort)
+                await self._serve(public, admin, stop, abort)
             finally:
                 self._engine.dispose()
 
@@ -125,12 +133,9 @@ class LocalDeployment:
 
     def processes(self) -> list[ProcessInfo]:
         """Every process, the supervisor first, workers behind their minion."""
-        public = address(self.settings.host, self.settings.port)
         infos = [ProcessInfo("supervisor", None, None, os.getpid(), None, "running", self._trouble)]
-        for front in self._fronts:
-            infos.append(
-                ProcessInfo("coordinator", None, None, front.pid, public, front.state, front.detail)
-            )
+        if self._fronts is not None:
+            infos += self._fronts.processes()
         infos += self._templates.processes()
         for minion in self._minions.values():
             role = DECODER if minion.model == DECODER else "minion"
@@ -145,6 +150,10 @@ class LocalDeployment:
                 ProcessInfo("worker", *key, pid, None, state, "") for pid, state in minion.workers
             ]
         return infos
+
+    @property
+    def _look_seconds(self) -> float:
+        return min(WATCH_SECONDS, self.settings.lease_ttl / 3)
 
     # What minions need of their deployment.
 
@@ -184,42 +193,92 @@ class LocalDeployment:
                 "stop that one, or choose another --home"
             ) from None
         try:
-            for left in (*self._sockets.glob("*.sock"), *self.run_folder.glob("*.json")):
-                left.unlink()
-            self._orphans.end_all()
-            remove_folder(self._temporary)
+            self._clear()
             yield
         finally:
+            self._clear()
+            if self._sockets != self.run_folder:
+                with contextlib.suppress(OSError):
+                    self._sockets.rmdir()
             lock.release()
 
+    def _clear(self) -> None:
+        for left in (*self._sockets.glob("*.sock"), *self.run_folder.glob("*.json")):
+            left.unlink()
+        self._orphans.end_all()
+        remove_folder(self._temporary)
+
     @contextlib.contextmanager
-    def _ports(self) -> Iterator[None]:
-        """Both ports are ours, and nobody can take them while a coordinator starts again."""
-        settings = self.settings
-        with contextlib.ExitStack() as claims:
-            port = claims.enter_context(claim_port(settings.host, settings.port, "--port"))
-            admin_port = claims.enter_context(
-                claim_port(settings.admin_host, settings.admin_port, "--admin-port")
-            )
-            self.settings = dataclasses.replace(
-                settings, port=port.getsockname()[1], admin_port=admin_port.getsockname()[1]
-            )
-            yield
+    def _ports(self) -> Iterator[tuple[Listeners, Listeners]]:
+        """Both ports are ours, and whoever connects while a coordinator starts again waits."""
+        settings, slots = self.settings, self.settings.processes
+        with (
+            open_listeners(settings.host, settings.port, slots, "--port") as public,
+            open_listeners(
+                settings.admin_host, settings.admin_port, slots, "--admin-port"
+            ) as admin,
+        ):
+            self.settings = self._with_ports(settings, public.port, admin.port)
+            yield public, admin
+
+    @staticmethod
+    def _with_ports(settings: Settings, port: int, admin_port: int) -> Settings:
+        return dataclasses.replace(settings, port=port, admin_port=admin_port)
 
     # The supervisor's own work.
 
-    async def _serve(self, stop: asyncio.Event, abort: asyncio.Event) -> None:
+    async def _serve(
+        self, public: Listeners, admin: Listeners, stop: asyncio.Event, abort: asyncio.Event
+    ) -> None:
         snapshot = await asyncio.to_thread(self._catalog.snapshot)
         self._refuse_unknown_models(snapshot)  # before anything is started
-        keeping = self._start_fronts()
+        fronts = self._fronts = self._start_fronts(public, admin)
         try:
             self._start_decoder()
-            while not (stop.is_set() or abort.is_set()):
-                await self._attempt(self._look_after_everything())
-                await _any_of(stop, abort, self._wake, within=self._look_seconds)
+            acts = {"restart": self.restart, "reload": self.reload}
+            async with taking_orders(self._sockets, acts):
+                while not (stop.is_set() or abort.is_set()):
+                    await self._attempt(self._look_after_everything())
+                    await _any_of(stop, abort, self._wake, within=self._look_seconds)
         finally:
-            await self._stop(abort)
-            await asyncio.wait(keeping)
+            await self._stop(fronts, abort)
+
+    async def restart(self, say: Say) -> None:
+        """Replaces all coordinators, one after another; nobody is refused.
+
+        Raises:
+            Refused: those of before serve on.
+        """
+        await self._roll(self.settings, say)
+
+    async def reload(self, say: Say) -> None:
+        """Reads the settings again and takes all of them over, or none.
+
+        Raises:
+            Refused: the platform goes on with those of before.
+        """
+        try:
+            read = self._reread()
+            _read_secrets(read)
+            names = changed(self._as_read, read)
+        except (InvalidSettings, NotReloaded) as error:
+            raise Refused(str(error)) from error
+        if not names:
+            say("nothing has changed")
+            return
+        now = self.settings
+        await self._roll(self._with_ports(read, now.port, now.admin_port), say)
+        self._as_read = read
+        say(f"in force now: {', '.join(names)}")
+
+    async def _roll(self, settings: Settings, say: Say) -> None:
+        if self._fronts is None:
+            raise Refused("the platform is only just starting")
+        try:
+            await self._fronts.roll(settings, say)
+        except NotRolled as error:
+            raise Refused(str(error)) from error
+        self.settings = settings
 
     async def _attempt(self, work: Coroutine[Any, Any, None]) -> None:
         """Where it fails (the disk is full, the database away) that is shown, and all goes on."""
@@ -309,35 +368,21 @@ class LocalDeployment:
         spec = decoder_service(self.settings, replica=minion.id)
         minion.start(lambda _: asyncio.sleep(0, spec))
 
-    def _start_fronts(self) -> list[asyncio.Task[None]]:
-        environment = self._front_environment()
-        self._fronts = [
-            Front(
-                log=self.log_path(f"coordinator-{number}"),
-                environment=environment,
-                siblings=self._sockets if self.settings.processes > 1 else None,
-                only=self._models,
-                changed=self.changed,
-            )
-            for number in range(self.settings.processes)
-        ]
-        return [asyncio.create_task(front.keep()) for front in self._fronts]
+    def _start_fronts(self, public: Listeners, admin: Listeners) -> Fronts:
+        return Fronts(
+            self.settings,
+            public,
+            admin,
+            log=self.log_path,
+            siblings=self._sockets,
+            metrics=self.run_folder / "metrics",
+            only=self._models,
+            changed=self.changed,
+        )
 
-    def _front_environment(self) -> dict[str, str]:
-        environment = dict(os.environ)
-        for setting in SETTINGS.values():
-            environment[setting.variable] = str(getattr(self.settings, setting.name))
-        if self.settings.processes > 1:
-            folder = self.run_folder / "metrics"
-            folder.mkdir(exist_ok=True)
-            for old in folder.glob("*.db"):
-                old.unlink()
-            environment["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-        return environment
-
-    async def _stop(self, abort: asyncio.Event) -> None:
+    async def _stop(self, fronts: Fronts, abort: asyncio.Event) -> None:
         """The door first, then those behind it; at once where abort is set."""
-        draining = asyncio.create_task(self._drain())
+        draining = asyncio.create_task(self._drain(fronts))
         aborted = asyncio.create_task(abort.wait())
         waited = {draining, aborted}
         while draining in waited:
@@ -354,9 +399,9 @@ class LocalDeployment:
         forget_status(self.settings.home)
         await asyncio.to_thread(self._leases.drop, list(self._leased))
 
-    async def _drain(self) -> None:
+    async def _drain(self, fronts: Fronts) -> None:
         grace = self.settings.drain_grace
-        await asyncio.gather(*(front.stop(grace) for front in self._fronts))
+        self.finished = await fronts.stop()
         await asyncio.gather(
             *(minion.stop(grace) for minion in self._minions.values()), *self._retired
         )
@@ -371,8 +416,8 @@ class LocalDeployment:
             await asyncio.sleep(_ENDING_SECONDS)
 
     def _kill_everything(self) -> None:
-        for front in self._fronts:
-            front.kill()
+        if self._fronts is not None:
+            self._fronts.kill()
         for minion in (*self._minions.values(), *self._retired.values()):
             minion.kill()
         self._templates.kill()
@@ -391,6 +436,12 @@ class LocalDeployment:
                 self.processes(),
             ),
         )
+
+
+def _read_secrets(settings: Settings) -> None:
+    """Raises InvalidSettings where a file with a secret is missing or wrong."""
+    link_credentials(settings)
+    admin_key(settings)
 
 
 async def _any_of(*events: asyncio.Event, within: float) -> None:

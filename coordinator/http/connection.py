@@ -21,12 +21,13 @@ from coordinator.errors import BodyTimeout, DemitasseError, HeadTimeout, Interna
 from coordinator.explanations import CANCELLED, part_of
 from coordinator.http import plain, replies
 from coordinator.http.complaints import UNREAD
+from coordinator.http.ending import out_of_time
 from coordinator.http.errands import Errand, errand
 from coordinator.http.express import Express
 from coordinator.http.head import header_timeout
 from coordinator.http.pace import Pace
 from coordinator.http.plain import PlainHead, written
-from coordinator.http.reading import Reading, reset
+from coordinator.http.reading import Reading, reset, unseen_bytes
 from coordinator.http.replies import Reply
 from coordinator.merge import Outcome, model_entry
 from coordinator.metrics import count_cancelled, count_request, count_unasked, received
@@ -104,8 +105,22 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def close_if_idle(self) -> None:
-        if self._head is None:
-            self.close()
+        """Hangs up where nothing was asked that is not answered, nor has begun to arrive."""
+        transport = self._transport
+        if transport is None or self._head is not None or self._ahead or self._swallow:
+            return
+        if not unseen_bytes(transport):
+            transport.close()
+
+    def give_up(self) -> bool:
+        """Says that there is no more time, and hangs up; whether a request was in progress."""
+        if self._head is not None:
+            self._refuse(out_of_time(), last=True)
+            return True
+        if self._ahead and not self._last:
+            self._turn_away(out_of_time())
+        self.close()
+        return False
 
     def look(self, now: float) -> None:
         """Hangs up on a caller who makes others wait for longer than is granted."""
@@ -180,9 +195,7 @@ class Connection(asyncio.BufferedProtocol):
         self._inside = refusal is None
         self._express.outside += refusal is not None
         self._express.connections.add(self)
-        if self._express.draining:  # it was on its way when the listener was closed
-            self.close()
-        elif refusal is not None:
+        if refusal is not None:
             self._turn_away(refusal) if self._express.has_time_to_refuse else self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -364,7 +377,7 @@ class Connection(asyncio.BufferedProtocol):
         assert head is not None
         assert self._transport is not None
         self._swallow = head.length - self._filled
-        self._last = last or self._express.draining or self._swallow > _SWALLOW_BYTES
+        self._last = last or self._is_to_leave() or self._swallow > _SWALLOW_BYTES
         data = written(reply, self._id, self._express.stamp, last=self._last)
         self._reading.written += len(data)
         self._transport.write(data)
@@ -389,6 +402,12 @@ class Connection(asyncio.BufferedProtocol):
                 self.close()
         elif self._ahead:
             asyncio.get_running_loop().call_soon(self._advance)
+
+    def _is_to_leave(self) -> bool:
+        """Whether this answer is to be the last. What was sent already is answered."""
+        if not self._express.doors.closing or self._ahead:
+            return False
+        return self._transport is None or not unseen_bytes(self._transport)
 
     def _turn_away(self, error: DemitasseError) -> None:
         """Tells a caller without a request, waits a little for it to read that, and hangs up."""

@@ -1,4 +1,4 @@
-"""How many connections there may be, in all and from one address.
+"""How many connections there may be, in all and from one address, and whether they are to leave.
 
 A plain count: whoever holds connections asks it when one comes, and says when
 one has gone. Each process counts its own.
@@ -18,6 +18,8 @@ class Doors:
         self._inside: dict[str, int] = {}
         self.count = 0
         """Of connections that are open now."""
+        self.closing = False
+        """Whether every answer is the last on its connection."""
 
     def enter(self, address: str) -> TooManyConnections | None:
         """One more connection; a refusal where there are enough, and nothing has been counted."""

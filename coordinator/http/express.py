@@ -9,7 +9,6 @@ two roads, and what each costs: `docs/adr/0006`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -42,8 +41,9 @@ class OpenConnection(Protocol):
 
     def close_if_idle(self) -> None: ...
 
-    def abort(self) -> None:
-        """Hangs up, whatever was written."""
+    def give_up(self) -> bool: ...
+
+    def abort(self) -> None: ...
 
 
 class Express:
@@ -80,13 +80,11 @@ class Express:
         self.heads = PlainHeads()
         self.scratch = memoryview(bytearray(_READ_BYTES))
         """What is read by whoever reads now; nobody keeps a view of it."""
-        self.draining = False
         self.stamp = ""
         self._snapshot = snapshot
         self._resolved_in: Snapshot | None = None
         self._resolved: dict[ModelRef, Version] = {}
         self._max_number_bytes = min(limits.max_json_bytes, limits.max_body_bytes)
-        self._empty = asyncio.Event()
         self._lookout: Lookout[OpenConnection] = Lookout(patience.look_seconds, self._refresh)
         self.connections = self._lookout.connections
         self.outside = 0
@@ -118,15 +116,8 @@ class Express:
             version = self._resolved[head.ref] = resolve(snapshot, head.ref)
         return version
 
-    async def drain(self, grace_seconds: float) -> None:
-        """Answers what is being asked, then hangs up; on the rest when the grace is over."""
-        self.draining = True
-        for connection in list(self.connections):
-            connection.close_if_idle()
-        if self.connections:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(grace_seconds):
-                    await self._empty.wait()
+    def close(self) -> None:
+        """Hangs up on whoever is left."""
         for connection in list(self.connections):
             connection.abort()
         self._lookout.stop()
@@ -139,8 +130,6 @@ class Express:
     def left(self, connection: OpenConnection) -> None:
         """It was closed, or handed over."""
         self.connections.discard(connection)
-        if self.draining and not self.connections:
-            self._empty.set()
 
     def _refresh(self) -> None:
         """What need not be done for every request."""

@@ -68,8 +68,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     if not response.prepared:
         response.headers[REQUEST_ID_HEADER] = request_id
         response.headers[hdrs.SERVER] = SERVER_NAME  # else aiohttp tells versions
-    last = not request.content.is_eof()
-    if last:  # what is still on its way could not be told from the next request
+    # What is still on its way could not be told from the next request.
+    last = not request.content.is_eof() or connection.is_to_leave
+    if last:
         response.force_close()
     connection.ended(response.content_length or 0, last=last)
     return response

@@ -17,13 +17,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from coordinator.analysis import Analysis
 from coordinator.directory import Directory
-from coordinator.errors import BodyTimeout, NotServing
+from coordinator.errors import BodyTimeout, Draining, NotServing
 from coordinator.explanations import part_of
 from coordinator.fleet import Fleet
 from coordinator.http import payloads
+from coordinator.http.ending import Ending
 from coordinator.http.keys import ASKED, CALLERS, CAME, LIMITS, REQUEST_ID, TIMEOUTS
 from coordinator.merge import Outcome, model_entry
 from coordinator.metrics import exposition, flush
+from coordinator.readiness import Readiness
 from coordinator.replica import Replica
 from coordinator.router import ModelRef, named, resolve
 from model_registry.snapshot import ModelEntry, Version
@@ -32,6 +34,8 @@ from wire.flows import Flow
 ANALYSIS = web.AppKey("analysis", Analysis)
 DIRECTORY = web.AppKey("directory", Directory)
 FLEET = web.AppKey("fleet", Fleet)
+READINESS = web.AppKey("readiness", Readiness)
+ENDING = web.AppKey("ending", Ending)
 T = TypeVar("T")
 
 
@@ -166,17 +170,14 @@ async def livez(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Ready when the image tier and at least one model that `/analyze` asks answer."""
-    analysis, fleet = request.app[ANALYSIS], request.app[FLEET]
-    ready = {
-        name: fleet.ready(version.model, version.version)
-        for name, version in analysis.marked().items()
-    }
-    decoder = analysis.decoder_ready()
-    if not decoder or (ready and not any(ready.values())):
-        missing = [name for name, is_ready in {"decoder": decoder, **ready}.items() if not is_ready]
+    """Ready when `readiness` says so, until this process was told to end."""
+    if request.app[ENDING].announced:
+        raise Draining("this process is about to end", retry_after=1.0)
+    readiness = request.app[READINESS]
+    missing = readiness.missing()
+    if missing:
         raise NotServing(f"not ready yet: {', '.join(missing)}", retry_after=1.0)
-    return payloads.write_answer(request, {"ready": True, "models": ready})
+    return payloads.write_answer(request, {"ready": True, "models": readiness.models()})
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -1,4 +1,7 @@
-"""How a caller reads what is written to it: whether fast enough, and what it has not taken yet."""
+"""How a caller reads what is written to it: whether fast enough, and what it has not taken yet.
+
+And what of its own has not been taken yet.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,20 @@ def reset(transport: asyncio.Transport) -> None:
         with contextlib.suppress(OSError):  # it has gone just now
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     transport.abort()
+
+
+def unseen_bytes(transport: asyncio.Transport) -> int:
+    """Bytes of the caller's that the kernel has, and this process has not looked at yet.
+
+    Source: tcp(7), SIOCINQ.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is None or transport.is_closing():
+        return 0
+    try:
+        return int(_COUNT.unpack(fcntl.ioctl(connection.fileno(), termios.FIONREAD, _NOTHING))[0])
+    except OSError:  # it has gone just now
+        return 0
 
 
 def unread_bytes(transport: asyncio.Transport) -> int:

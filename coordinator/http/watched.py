@@ -26,10 +26,11 @@ from coordinator.http import replies
 from coordinator.http.answers import respond
 from coordinator.http.complaints import UNREAD, Complaints
 from coordinator.http.doors import Doors
+from coordinator.http.ending import out_of_time
 from coordinator.http.lookout import Lookout
 from coordinator.http.pace import HeadWatch, Patience
 from coordinator.http.plain import stamp, written
-from coordinator.http.reading import Reading, reset
+from coordinator.http.reading import Reading, reset, unseen_bytes
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
 from coordinator.metrics import count_unasked
 
@@ -71,7 +72,7 @@ class Watch:
         self.stamp = stamp()
 
     async def close(self) -> None:
-        """Answers what is being asked, as long as the runner grants, then hangs up on all."""
+        """Hangs up on whoever is left."""
         await self._runner.cleanup()
         self._lookout.stop()
 
@@ -108,6 +109,32 @@ class Watched(web.RequestHandler):
         self._reading.written += answer_bytes
         if not last and not self._messages:  # else what arrives is the body of one sent ahead
             self._head.expect()
+
+    @property
+    def is_to_leave(self) -> bool:
+        """Whether the answer that is due is the last. What was sent already is answered."""
+        more = self._messages or self._head.since is not None
+        return self._watch.doors.closing and not more and not unseen_bytes(self._pipe)
+
+    def close_if_idle(self) -> None:
+        """Hangs up where nothing was asked that is not answered, nor has begun to arrive."""
+        waiter = self._waiter  # aiohttp's, for the next request
+        idle = waiter is not None and not waiter.done() and self._head.since is None
+        if idle and not unseen_bytes(self._pipe):
+            self.force_close()
+
+    def give_up(self) -> bool:
+        """Says that there is no more time, and hangs up; whether a request was in progress."""
+        unfinished = self._current_request is not None
+        if unfinished or self._head.since is not None:
+            self.hang_up(out_of_time())
+        else:
+            self._pipe.close()
+        return unfinished
+
+    def abort(self) -> None:
+        """Hangs up, whatever was written."""
+        self._pipe.abort()
 
     def look(self, now: float) -> None:
         """Hangs up on a caller who makes others wait for longer than is granted."""

@@ -16,6 +16,7 @@ from demitasse.cli import (
     operate,
     plan,
     publish,
+    rolling,
     status,
     up,
 )
@@ -52,6 +53,8 @@ _RUN, _MODELS, _USE = "Run the platform", "Models and versions", "Use it"
 app.command(rich_help_panel=_RUN)(up.up)
 app.command(rich_help_panel=_RUN)(status.status)
 app.command(rich_help_panel=_RUN)(logs.logs)
+app.command(rich_help_panel=_RUN)(rolling.restart)
+app.command(rich_help_panel=_RUN)(rolling.reload)
 app.add_typer(environments.app, name="env", rich_help_panel=_RUN)
 app.command(rich_help_panel=_MODELS)(publish.publish)
 app.command(rich_help_panel=_MODELS)(models.models)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
@@ -22,7 +23,7 @@ from demitasse.cli.processes import Narrator, process_table
 from wire.lifetimes import adopt_orphans
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.live import Live
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _PROBE_SECONDS = 0.1
 #: What shells say of a process that a signal ended.
 _SIGNAL_EXIT = 128
+#: Told to end, and requests were in progress when the grace was over.
+_UNFINISHED = 4
 
 
 def up(
@@ -51,12 +54,13 @@ def up(
         ),
     ] = None,
 ) -> None:
-    """Start everything and stay. Ctrl-C or SIGTERM: finish what was begun; again: end at once."""
-    settings = load_settings(home=home, port=port, admin_port=admin_port, processes=processes)
-    raise typer.Exit(asyncio.run(_run(settings, listed(models))))
+    """Start everything and stay. Ctrl-C or SIGTERM: finish what was begun; again: end at once.
+    SIGHUP: as `demitasse reload`."""
+    read = partial(load_settings, home=home, port=port, admin_port=admin_port, processes=processes)
+    raise typer.Exit(asyncio.run(_run(read, listed(models))))
 
 
-async def _run(settings: Settings, models: list[str]) -> int:
+async def _run(read: Callable[[], Settings], models: list[str]) -> int:
     """Returns the exit status."""
     from deploy.local import DeploymentError, LocalDeployment
 
@@ -69,9 +73,10 @@ async def _run(settings: Settings, models: list[str]) -> int:
             screen.show(deployment.processes())
 
     adopt_orphans()
-    deployment = LocalDeployment(settings, models=models, on_change=on_change)
+    deployment = LocalDeployment(read(), models=models, reread=read, on_change=on_change)
     stop, abort = asyncio.Event(), asyncio.Event()
     ended_by = _stop_on_signals(stop, abort, screen)
+    reloads = _reload_on_signal(deployment, screen)
     with screen:
         probe = asyncio.create_task(_say_when_it_answers(deployment, screen))
         try:
@@ -81,8 +86,12 @@ async def _run(settings: Settings, models: list[str]) -> int:
         finally:
             over = True
             probe.cancel()
+            reloads.cancel()
     if abort.is_set():
         return _SIGNAL_EXIT + ended_by[-1]
+    if not deployment.finished:
+        screen.say("stopped; requests were in progress when the grace was over: see the logs")
+        return _UNFINISHED
     screen.say("stopped")
     return 0
 
@@ -103,6 +112,25 @@ def _stop_on_signals(stop: asyncio.Event, abort: asyncio.Event, screen: Screen) 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
     return received
+
+
+def _reload_on_signal(deployment: LocalDeployment, screen: Screen) -> asyncio.Task[None]:
+    """Returns what does it, one after another, for as long as signals come."""
+    from deploy.control import Refused
+
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
+
+    async def follow() -> None:
+        while await told.wait():
+            told.clear()
+            screen.say("reading the configuration again")
+            try:
+                await deployment.reload(screen.say)
+            except Refused as error:
+                screen.say(f"not reloaded: {error}")
+
+    return asyncio.create_task(follow())
 
 
 async def _say_when_it_answers(deployment: LocalDeployment, screen: Screen) -> None:

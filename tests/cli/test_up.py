@@ -44,6 +44,14 @@ def eventually(look: Callable[[], object], what: str) -> None:
         assert time.monotonic() < end, f"waited in vain until {what}"
 
 
+def alive(pid: int | None) -> bool:
+    """Whether the process runs: neither gone nor a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def rows(table: str) -> list[str]:
     """The lines of a table, with one blank between words."""
     return [" ".join(line.split()) for line in table.splitlines()]
@@ -116,6 +124,59 @@ def test_a_second_signal_ends_everything_at_once(platform: Platform) -> None:
     platform.process.send_signal(signal.SIGINT)
 
     assert platform.process.wait(timeout=30) in (0, 128 + signal.SIGINT)  # 0: it was quicker
+
+
+def test_ended_at_once_it_leaves_neither_sockets_nor_processes(
+    environment: dict[str, str], home: Path, demitasse: Command
+) -> None:
+    # In any case it still runs when the second signal comes.
+    with started({**environment, "DEMITASSE_LAME_DUCK": "600"}, *free_ports(2)) as platform:
+        platform.until("no models are served yet")
+        processes = json.loads(demitasse("status", "--json").stdout)["processes"]
+
+        platform.process.send_signal(signal.SIGTERM)
+        platform.until("once more to end at once")
+        platform.process.send_signal(signal.SIGTERM)
+
+        assert platform.process.wait(timeout=30) == 128 + signal.SIGTERM
+    eventually(lambda: not any(alive(each["pid"]) for each in processes), "all have gone")
+    left = [each.name for each in (home / "run").rglob("*")]
+    assert not [each for each in left if each.endswith((".sock", ".json"))]
+
+
+def test_a_configuration_is_taken_over_as_a_whole_or_not_at_all(
+    environment: dict[str, str], demitasse: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "demitasse.toml"
+    file.write_text("max_images = 5\n")
+    with started({**environment, "DEMITASSE_CONFIG": str(file)}, *free_ports(2)) as platform:
+        platform.until("no models are served yet")
+
+        file.write_text("max_images = 6\nmax_partz = 7\n")
+        wrong = demitasse("reload")
+        file.write_text("max_images = 6\nprocesses = 2\n")
+        fixed = demitasse("reload")
+        file.write_text("max_images = 6\n")
+        good = demitasse("reload")
+        file.write_text("max_images = what\n")
+        platform.process.send_signal(signal.SIGHUP)
+        broken = platform.until("not reloaded: ")
+        again = demitasse("restart")
+
+    assert (wrong.returncode, fixed.returncode) == (1, 1)
+    assert f"{file}: max_partz = 7: there is no such setting" in wrong.stderr
+    assert "processes cannot change while the platform runs" in fixed.stderr
+    assert good.returncode == 0, good.stderr
+    assert good.stdout.splitlines()[-1] == "in force now: max_images"
+    assert f"{file}: is not valid TOML" in broken
+    assert again.returncode == 0, "what the file says by now concerns nobody who is started again"
+
+
+def test_where_nothing_runs_nothing_is_restarted(demitasse: Command) -> None:
+    done = demitasse("restart")
+
+    assert done.returncode == 1
+    assert "start the platform with `demitasse up`" in done.stderr
 
 
 def test_up_on_a_pipe_is_one_line_per_state(platform: Platform) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
 import logging
@@ -21,13 +22,14 @@ import pytest
 from edge import PATIENCE, Caller, Reply, calling
 from stage import PATIENCE_SECONDS, Coordinator, Gate, Host, Stage, eventually
 
-from coordinator.app import Rooms, serve_public
+from coordinator.app import Rooms, create_public_app, open_watch, serve_public
 from coordinator.config import Settings
 from coordinator.http.body import PayloadLimits
 from coordinator.http.connection import Connection
 from coordinator.http.doors import Doors
 from coordinator.http.express import Express
 from coordinator.http.head import Callers, Timeouts
+from coordinator.http.listening import listening
 from coordinator.http.pace import Patience
 from coordinator.http.plain import END, PlainHeads
 from coordinator.link import Settle
@@ -547,7 +549,7 @@ async def test_a_body_that_is_complete_when_its_time_is_over_is_a_408_too(
     assert why.encode() in transport.written
     assert transport.closing
     await all_given_back(coordinator)
-    await lane.drain(0)
+    lane.close()
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /mod", example(1)[:60]], ids=["none", "some", "more"])
@@ -597,7 +599,7 @@ async def test_a_connection_is_idle_from_its_last_answer_and_not_from_its_last_r
     assert not transport.closing
     connection.look(time.monotonic() + 75.001)
     assert transport.closing
-    await lane.drain(0)
+    lane.close()
 
 
 # Callers who leave.
@@ -733,7 +735,7 @@ async def test_nothing_is_begun_for_who_left_as_the_answer_before_it_was_written
 
     assert replica.link() is link, "the link is still the same"
     assert (replica.taken, lent(coordinator), len(lane.connections)) == (0, 0, 0)
-    await lane.drain(0)
+    lane.close()
 
 
 async def test_what_may_still_become_a_plain_head_is_waited_for(stage: Stage) -> None:
@@ -745,7 +747,7 @@ async def test_what_may_still_become_a_plain_head_is_waited_for(stage: Stage) ->
 
     assert transport.protocol is None, "it was not handed over"
     assert transport.written.startswith(b"HTTP/1.1 404 ")
-    await lane.drain(0)
+    lane.close()
 
 
 async def test_who_reads_slowly_is_idle_from_when_the_answer_has_left(stage: Stage) -> None:
@@ -764,7 +766,7 @@ async def test_who_reads_slowly_is_idle_from_when_the_answer_has_left(stage: Sta
     assert not transport.closing
     connection.look(answered + 150 + 76)
     assert transport.closing
-    await lane.drain(0)
+    lane.close()
 
 
 async def test_where_aiohttp_has_enough_at_once_nothing_more_is_read(stage: Stage) -> None:
@@ -786,7 +788,7 @@ async def test_where_aiohttp_has_enough_at_once_nothing_more_is_read(stage: Stag
     assert transport.protocol.data == b"GET /models HTTP/1.1\r\nHo"
     assert not transport.reading
     assert not lane.connections
-    await lane.drain(0)
+    lane.close()
 
 
 class Nonsense:
@@ -825,7 +827,7 @@ async def test_a_fault_of_ours_is_a_500_without_internals_and_logged_in_full(
     assert b"RuntimeError" not in transport.written
     assert "request this-one" in caplog.text
     assert "/secret/path" in caplog.text
-    await lane.drain(0)
+    lane.close()
 
 
 async def test_an_answer_that_cannot_be_written_is_a_fault_of_ours_and_gives_the_place_back(
@@ -842,7 +844,7 @@ async def test_an_answer_that_cannot_be_written_is_a_fault_of_ours_and_gives_the
     assert transport.written.startswith(b"HTTP/1.1 500 ")
     assert nonsense.closed == 1
     assert "request this-one" in caplog.text
-    await lane.drain(0)
+    lane.close()
 
 
 # The hand-over.
@@ -870,7 +872,7 @@ async def test_a_connection_that_was_not_read_from_is_read_from_when_it_is_hande
 
     await eventually(lambda: transport.protocol, "it is handed over")
     assert transport.reading
-    await lane.drain(0)
+    lane.close()
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 3000, 100_000])
@@ -917,7 +919,7 @@ async def test_what_follows_a_hand_over_never_comes_to_the_lane(stage: Stage) ->
                 await loop.sock_sendall(connection, piece)
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     assert await loop.sock_recv(connection, 100) == piece
-    await lane.drain(0)
+    lane.close()
 
 
 async def test_another_protocol_is_answered_by_aiohttp(stage: Stage) -> None:
@@ -1010,7 +1012,85 @@ async def test_draining_answers_what_is_asked_and_closes_what_is_idle(stage: Sta
     await all_given_back(coordinator)
 
 
-async def test_what_is_not_done_when_the_grace_is_over_is_hung_up_on(stage: Stage) -> None:
+def refuses(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+
+async def test_who_was_idle_when_the_listener_closed_may_send_one_more_request(
+    stage: Stage,
+) -> None:
+    coordinator = await serving(stage)
+    async with (
+        second_port(stage, coordinator) as (port, drain),
+        calling(port) as used,
+        calling(port) as elsewhere,
+        calling(port) as pipelining,
+    ):
+        await asked(used, example(0))
+        await asked(elsewhere, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        drained = drain()
+        await eventually(lambda: refuses(port), "the listener is closed")
+        await used.send(example(1))
+        await elsewhere.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        await pipelining.send(example(2) + example(3))
+        replies = [await used.reply(), await elsewhere.reply()]
+        several = [await pipelining.reply(), await pipelining.reply()]
+        await drained
+
+    assert [each.status for each in replies] == [200, 200]
+    assert [each.headers["connection"] for each in replies] == ["close"] * 2
+    assert [output(each) for each in several] == [[2], [3]]
+    assert [each.headers.get("connection") for each in several] == [None, "close"]
+
+
+@pytest.mark.parametrize("headers", [{}, OTHER_ROAD], ids=["express", "aiohttp"])
+async def test_a_connection_is_not_idle_whose_request_only_the_kernel_has(
+    stage: Stage, headers: dict[str, str]
+) -> None:
+    coordinator, loop = await serving(stage), asyncio.get_running_loop()
+    app = create_public_app(stage.settings, coordinator.rooms)
+    watch = await open_watch(app, stage.settings, Doors(9, 9))
+    lane = express(coordinator, watch.protocol)
+    async with listening(partial(Connection, lane), "127.0.0.1", 0) as port:
+        with socket.create_connection(("127.0.0.1", port)) as caller:
+            caller.setblocking(False)
+
+            async def ask_and_be_looked_at(data: bytes) -> bytes:
+                if data:
+                    caller.send(data)
+                for each in (*lane.connections, *watch.connections):
+                    each.close_if_idle()
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    reply = await loop.sock_recv(caller, 4096)
+                await asyncio.sleep(0.01)  # aiohttp's task waits for the next request again
+                return reply
+
+            await eventually(lambda: lane.connections, "it is accepted")
+            replies = [await ask_and_be_looked_at(request(**headers)) for _ in range(2)]
+            end = await ask_and_be_looked_at(b"")
+    lane.close()
+    await watch.close()
+
+    assert [each.partition(b"\r\n")[0] for each in replies] == [b"HTTP/1.1 200 OK"] * 2
+    assert end == b""
+
+
+async def test_who_waits_to_be_accepted_when_the_listener_closes_is_answered(stage: Stage) -> None:
+    coordinator = await serving(stage)
+    async with second_port(stage, coordinator) as (port, drain):
+        with socket.create_connection(("127.0.0.1", port)) as waiting:  # the loop has not seen it
+            waiting.send(example(1))
+            waiting.setblocking(False)
+            drained = drain()
+            reply = await asyncio.get_running_loop().sock_recv(waiting, 4096)
+        await drained
+
+    assert reply.startswith(b"HTTP/1.1 200 ")
+    assert b"Connection: close\r\n" in reply
+
+
+async def test_what_is_not_done_when_the_grace_is_over_is_told_so(stage: Stage) -> None:
     gate, _, coordinator = await gated(stage)
     async with (
         second_port(stage, coordinator, drain_grace=0.1) as (port, drain),
@@ -1020,16 +1100,24 @@ async def test_what_is_not_done_when_the_grace_is_over_is_hung_up_on(stage: Stag
         async with gate.held():
             await drain()
             assert (coordinator.replica("gate").taken, lent(coordinator)) == (0, 0)
-            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-                await caller.reply()
+            assert error(await caller.reply()) == (503, "draining")
+            assert await closed(caller)
 
 
-async def test_who_connects_as_the_listener_closes_is_hung_up_on(stage: Stage) -> None:
-    lane, transport = express(await stage.coordinator()), FakeTransport()
-    await lane.drain(0)
-    Connection(lane).connection_made(transport)
-
-    assert transport.closing
+async def test_on_aiohttps_road_what_is_not_done_when_the_grace_is_over_is_told_so(
+    stage: Stage,
+) -> None:
+    gate, _, coordinator = await gated(stage)
+    async with (
+        second_port(stage, coordinator, drain_grace=0.1) as (port, drain),
+        calling(port) as caller,
+    ):
+        await caller.send(large(1, **OTHER_ROAD))
+        async with gate.held():
+            await drain()
+            assert error(await caller.reply()) == (503, "draining")
+            assert await closed(caller)
+    await all_given_back(coordinator)
 
 
 # Large tensors.

@@ -20,6 +20,7 @@ from sqlalchemy import select, text
 from watching import PATIENCE_SECONDS, alive, eventually
 
 from coordinator.config import Settings
+from deploy.control import Refused
 from deploy.local import DeploymentError, LocalDeployment
 from deploy.status import LOCK_FILE, NOTHING, ProcessInfo, read_status
 from model_registry.artifacts import ArtifactStore
@@ -70,7 +71,12 @@ class Up:
     def __init__(self, home: Home, models: Sequence[str] = ()) -> None:
         self.home = home
         self._bell = asyncio.Event()
-        self.deployment = LocalDeployment(home.settings, models=models, on_change=self._bell.set)
+        self.deployment = LocalDeployment(
+            home.settings,
+            models=models,
+            reread=lambda: home.settings,
+            on_change=self._bell.set,
+        )
         self.stop, self.abort = asyncio.Event(), asyncio.Event()
         self.running = asyncio.create_task(self.deployment.run(self.stop, self.abort))
 
@@ -324,6 +330,98 @@ async def test_a_killed_coordinator_is_started_again(home: Home) -> None:
         )
 
         assert (await platform.ask("gate"))["model"] == "gate"
+
+
+async def test_coordinators_are_replaced_and_those_of_before_are_gone(home: Home) -> None:
+    home.settings = replace(home.settings, processes=2)
+    home.publish("gate")
+    said: list[str] = []
+    async with up(home) as platform:
+        await platform.ask("gate")
+        before = {each.pid for each in platform.of("coordinator")}
+
+        await platform.deployment.restart(said.append)
+
+        after = [each.pid for each in platform.of("coordinator")]
+        assert len(after) == 2
+        assert not before & set(after)
+        assert not any(alive(pid or 0) for pid in before)
+        assert (await platform.ask("gate"))["model"] == "gate"
+    assert said == ["coordinator 0 is replaced", "coordinator 1 is replaced"]
+
+
+async def test_where_one_successor_fails_all_those_of_before_stay(home: Home) -> None:
+    home.settings = replace(home.settings, processes=2)
+    async with up(home) as platform:
+        await platform.until(
+            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
+        )
+        before = [each.pid for each in platform.of("coordinator")]
+
+        def coming() -> list[int]:
+            pids = [each.pid for each in platform.of("coordinator")]
+            return [pid for pid in pids if pid is not None and pid not in before]
+
+        restart = asyncio.create_task(platform.deployment.restart(lambda line: None))
+        await platform.until(coming, "the first successor")
+        first = coming()[0]
+        await platform.until(lambda: set(coming()) - {first}, "the second successor")
+        second = next(pid for pid in coming() if pid != first)
+        os.kill(second, 9)
+        with pytest.raises(Refused, match="coordinator 1 was not ready in time: it ended"):
+            await restart
+
+        assert [each.pid for each in platform.of("coordinator")] == before
+        assert not alive(first)
+        assert not alive(second)
+
+
+async def test_settings_are_taken_over_by_new_coordinators_or_not_at_all(home: Home) -> None:
+    home.publish("gate")
+    said: list[str] = []
+    async with up(home) as platform:
+        await platform.ask("gate")
+        [before] = platform.of("coordinator")
+
+        home.settings = replace(home.settings, max_json_bytes=10, templates=3)
+        with pytest.raises(Refused, match="templates cannot change while"):
+            await platform.deployment.reload(said.append)
+        assert platform.of("coordinator") == [before]
+        assert (await platform.ask("gate"))["model"] == "gate"
+
+        home.settings = replace(home.settings, templates=8)
+        await platform.deployment.reload(said.append)
+        url = f"http://127.0.0.1:{platform.deployment.settings.port}/models/gate/infer"
+        async with httpx.AsyncClient(trust_env=False) as client:
+            refused = await client.post(url, json={"inputs": {"x": [1.0]}})
+        [after] = platform.of("coordinator")
+        await platform.deployment.reload(said.append)
+        assert platform.of("coordinator") == [after]
+
+    assert refused.status_code == 413
+    assert said == [
+        "coordinator 0 is replaced",
+        "in force now: max_json_bytes",
+        "nothing has changed",
+    ]
+
+
+async def test_stopping_does_not_wait_for_coordinators_that_are_being_replaced(home: Home) -> None:
+    async with up(home) as platform:
+        await platform.until(
+            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
+        )
+        [decoder] = platform.of("decoder")
+        os.kill(decoder.pid or 0, 19)  # no successor is ready without it
+
+        restart = asyncio.create_task(platform.deployment.restart(lambda line: None))
+        await platform.until(lambda: len(platform.of("coordinator")) == 2, "the successor")
+        pids = [each.pid or 0 for each in platform.of("coordinator")]
+        restart.cancel()
+        platform.stop.set()
+        await platform.ended()
+
+        assert not any(map(alive, pids))
 
 
 async def test_what_is_not_among_the_models_to_serve_is_not_found(home: Home) -> None:

@@ -1,0 +1,67 @@
+"""Another command has a platform that runs do something."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from deploy.control import Act, Refused, Say, order, taking_orders
+from deploy.status import run_folder
+
+
+async def heard(home: Path, wanted: str) -> list[str]:
+    return await asyncio.to_thread(lambda: list(order(home, wanted)))
+
+
+async def brew(say: Say) -> None:
+    say("grinding")
+    say("pouring")
+
+
+async def refuse(say: Say) -> None:
+    raise Refused("no beans")
+
+
+ACTS: dict[str, Act] = {"brew": brew, "refuse": refuse}
+
+
+async def test_what_is_said_comes_back_until_it_is_done(tmp_path: Path) -> None:
+    async with taking_orders(run_folder(tmp_path), ACTS):
+        assert await heard(tmp_path, "brew") == ["grinding", "pouring"]
+
+
+async def test_what_cannot_be_done_is_refused_with_the_reason(tmp_path: Path) -> None:
+    async with taking_orders(run_folder(tmp_path), ACTS):
+        with pytest.raises(Refused, match="no beans"):
+            await heard(tmp_path, "refuse")
+
+
+async def test_what_is_not_understood_is_refused(tmp_path: Path) -> None:
+    async with taking_orders(run_folder(tmp_path), ACTS):
+        with pytest.raises(Refused, match="'dance' is not understood"):
+            await heard(tmp_path, "dance")
+
+
+async def test_where_nothing_runs_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="nothing runs on"):
+        await heard(tmp_path, "brew")
+    async with taking_orders(run_folder(tmp_path), ACTS):
+        pass
+    with pytest.raises(Refused, match="start the platform with `demitasse up`"):
+        await heard(tmp_path, "brew")
+
+
+async def test_whoever_waits_when_the_platform_is_stopped_is_told(tmp_path: Path) -> None:
+    began = asyncio.Event()
+
+    async def never(say: Say) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async with taking_orders(run_folder(tmp_path), {"wait": never}):
+        asking = asyncio.create_task(heard(tmp_path, "wait"))
+        await began.wait()
+    with pytest.raises(Refused, match="the platform is being stopped"):
+        await asking
