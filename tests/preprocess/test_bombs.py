@@ -1,0 +1,58 @@
+"""What each bomb of `tests/bombs` takes of a decoder, measured: within the limits, and as expected."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from minion.host.environment import worker_environment
+from tests.bombs.catalogue import bombs
+from tests.bombs.measure import OUT_OF_TIME, Cost
+
+ROOT = Path(__file__).parents[2]
+MIB = 2**20
+CPU_SECONDS = 1.0
+MEMORY_BYTES = 250_000_000
+#: Between two ticks of the kernel's clock a process may go on.
+TICK_SECONDS = 0.05
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, tuple[int, Cost]]:
+    """Size and cost of each, by name; in workers that are limited as a host's are."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bombs", "--json"],
+        cwd=ROOT,
+        env={**worker_environment({}, threads=1), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+    )
+    lines = [msgspec.json.decode(line, type=tuple[str, int, Cost]) for line in done.stdout.splitlines()]
+    return {name: (size, cost) for name, size, cost in lines}
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", bombs())
+def test_a_bomb_ends_as_expected_and_within_the_limits(
+    measured: dict[str, tuple[int, Cost]], name: str
+) -> None:
+    size, cost = measured[name]
+
+    assert size <= MIB
+    # The kernel has the last word: where cores are shared, work takes more time than elsewhere.
+    assert cost.outcome in (bombs()[name].becomes, OUT_OF_TIME)
+    assert cost.memory_bytes <= MEMORY_BYTES
+    if cost.outcome != OUT_OF_TIME:  # whose time is that of its start as well
+        assert cost.cpu_seconds <= CPU_SECONDS + TICK_SECONDS
+
+
+def test_few_bombs_need_the_kernel_to_end_the_process(
+    measured: dict[str, tuple[int, Cost]],
+) -> None:
+    ended = [name for name, (_, cost) in measured.items() if cost.outcome == OUT_OF_TIME]
+
+    assert len(ended) <= len(measured) // 10, ended
