@@ -49,8 +49,8 @@ class Limits:
         Args:
             memory_bytes: that a decode may take beside what is held now.
         """
-        self._rest = _held_bytes()
-        self._memory = self._rest + memory_bytes
+        self._memory = _taken_bytes() + memory_bytes
+        self._resident = _resident_bytes()
         # glibc alone has it.
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
@@ -72,10 +72,14 @@ class Limits:
 
     def rest(self) -> None:
         """Gives back what a large photo has left: a worker keeps it, see `host.environment`."""
-        if self._trim is not None and _held_bytes() > self._rest + _KEPT_BYTES:
+        if self._trim is not None and _resident_bytes() > self._resident + _KEPT_BYTES:
             self._trim(0)
 
 
-def _held_bytes() -> int:
+def _taken_bytes() -> int:
     """What counts against RLIMIT_DATA, and the stack."""
     return int(_STATM.read_bytes().split()[5]) * _PAGE_BYTES
+
+
+def _resident_bytes() -> int:
+    return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES

@@ -48,13 +48,12 @@ def survey(data: bytes, *, most_scans: int) -> Survey:
         if marker == _END_OF_IMAGE:
             break
         end = position + int.from_bytes(data[position : position + 2], "big")
+        segment = data[position + 2 : end]
         if marker in _FRAMES and coding is None:
-            coding, blocks = marker, _blocks(data[position + 2 : end])
+            coding, blocks = marker, _blocks(segment)
         elif marker == _START_OF_SCAN:
             scans += 1
-            named = (
-                data[position + 3 : end][: 2 * data[position + 2] : 2] if end > position else b""
-            )
+            named = segment[1 : 1 + 2 * segment[0] : 2] if segment else b""
             parts = max(parts, len(named))
             visits += sum(blocks.get(each, 0) for each in named)
         position = end

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from io import BytesIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -36,7 +36,7 @@ def _png_pixels() -> Iterator[tuple[str, Bomb]]:
     flat = partial(pngs.flat, WIDTH, HEIGHT)
     one = (b"tRNS", b"\0" * 2)
     palette = (pngs.BLACK_WHITE,)
-    for name, options in {
+    whole: dict[str, dict[str, Any]] = {
         "RGB": {},
         "grey": {"colour": pngs.GREY},
         "grey, one transparent": {"colour": pngs.GREY, "before": (one,)},
@@ -46,7 +46,8 @@ def _png_pixels() -> Iterator[tuple[str, Bomb]]:
         "grey and alpha": {"colour": pngs.GREY_ALPHA},
         "palette": {"colour": pngs.PALETTE, "before": palette},
         "palette and alpha": {"colour": pngs.PALETTE, "before": (*palette, pngs.TRANSPARENT)},
-    }.items():
+    }
+    for name, options in whole.items():
         yield f"PNG, {name}", Bomb(partial(flat, **options), READ)
     one = (b"tRNS", b"\0" * 6)
     # The largest that are read, and at as many pixels as a file of less work may have.

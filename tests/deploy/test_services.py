@@ -59,7 +59,7 @@ def test_decoders_are_told_what_a_photo_may_take(tmp_path: Path):
     assert spec.options == {"max_pixels": 100_000_000, "cpu_seconds": 3.0}
     assert spec.predict_timeout_seconds == 4.0
     assert spec.memory_bytes is not None
-    assert spec.memory_bytes > memory_allowed(100_000_000)
+    assert spec.memory_bytes > 6.25 * 100_000_000  # what a photo may take: ADR 24
 
 
 def test_workers_with_a_framework_come_from_a_template_of_their_environment():

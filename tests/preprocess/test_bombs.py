@@ -1,4 +1,4 @@
-"""What each bomb of `tests/bombs` takes of a decoder, measured: within the limits, and as expected."""
+"""What each bomb of `tests/bombs` takes of a decoder: within the limits, and as expected."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def measured() -> dict[str, tuple[int, Cost]]:
         capture_output=True,
         check=True,
     )
-    lines = [msgspec.json.decode(line, type=tuple[str, int, Cost]) for line in done.stdout.splitlines()]
+    lines = [
+        msgspec.json.decode(line, type=tuple[str, int, Cost]) for line in done.stdout.splitlines()
+    ]
     return {name: (size, cost) for name, size, cost in lines}
 
 
