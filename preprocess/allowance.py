@@ -21,8 +21,15 @@ BYTES_PER_PIXEL = 6.25
 CPU_SECONDS = 1.0
 MIB = 2**20
 
-#: So much more than at rest is kept for the next photo; what is above goes back to the kernel.
-_KEPT_BYTES = 64 * MIB
+#: Beside that, before the kernel refuses: what photos before have left in pieces.
+PIECES_BYTES = 16 * MIB
+#: A block of this size or more goes back to the kernel as soon as it is free, so that a large
+#: photo leaves nothing. Other workers keep theirs (see `host.environment`), which most photos
+#: gain by as well: at the scale of what a model wants they are smaller.
+_LARGE_BLOCK_BYTES = 8 * MIB
+_M_MMAP_THRESHOLD, _M_MMAP_MAX = -3, -4
+#: Of smaller blocks, so much more than at rest is kept for the next photo.
+_KEPT_BYTES = 32 * MIB
 _PAGE_BYTES = resource.getpagesize()
 _STATM = Path("/proc/self/statm")
 
@@ -49,10 +56,14 @@ class Limits:
         Args:
             memory_bytes: that a decode may take beside what is held now.
         """
-        self._memory = _taken_bytes() + memory_bytes
+        # glibc alone has these; elsewhere blocks are kept or not, as the library likes.
+        libc = ctypes.CDLL(None)
+        self._trim = getattr(libc, "malloc_trim", None)
+        if self._trim is not None:
+            libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+            libc.mallopt(_M_MMAP_MAX, 65_536)
+        self._memory = _taken_bytes() + memory_bytes + PIECES_BYTES
         self._resident = _resident_bytes()
-        # glibc alone has it.
-        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
     @contextmanager
     def around(self, cpu_seconds: float) -> Iterator[None]:
@@ -71,7 +82,7 @@ class Limits:
             resource.setrlimit(resource.RLIMIT_DATA, before)
 
     def rest(self) -> None:
-        """Gives back what a large photo has left: a worker keeps it, see `host.environment`."""
+        """Gives back what a photo of many small blocks has left."""
         if self._trim is not None and _resident_bytes() > self._resident + _KEPT_BYTES:
             self._trim(0)
 
