@@ -17,6 +17,8 @@ from pathlib import Path
 MEMORY_BYTES = 250_000_000
 #: Of memory, where an operator allows more pixels than are good for the sum above.
 BYTES_PER_PIXEL = 6.25
+#: Of that, for everything but the pixels and coefficients that headers tell of.
+BESIDE_BYTES = 6_000_000
 #: For each MiB of a file that was begun.
 CPU_SECONDS = 1.0
 MIB = 2**20

@@ -11,14 +11,14 @@ from PIL import Image, ImageFile
 #: By mode; and L or RGB beside it, where the picture is not changed in its place.
 _BYTES_PER_PIXEL = {"1": 2, "L": 1, "LA": 5, "I;16": 3, "P": 5, "RGB": 4, "RGBA": 8, "CMYK": 8}
 #: libwebp's animation decoder has two canvases beside the frame, and Pillow copies that twice.
-WEBP_BYTES_PER_PIXEL = {"RGB": 16, "RGBA": 20}
+WEBP_BYTES_PER_PIXEL = 17
 _SAMPLES = {"RGB": 3, "LA": 2, "RGBA": 4}
 
 
 def bytes_per_pixel(image: Image.Image, format_name: str) -> int:
     """Of memory, while the image is decoded and made opaque."""
     if format_name == "WEBP":
-        return WEBP_BYTES_PER_PIXEL[image.mode]
+        return WEBP_BYTES_PER_PIXEL
     if image.mode == "L" and image.has_transparency_data:
         return 2
     return _BYTES_PER_PIXEL[image.mode]

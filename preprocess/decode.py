@@ -27,7 +27,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from preprocess.allowance import CPU_SECONDS, cpu_allowed, memory_allowed
+from preprocess.allowance import BESIDE_BYTES, CPU_SECONDS, cpu_allowed, memory_allowed
 from preprocess.colours import opaque
 from preprocess.costs import WEBP_BYTES_PER_PIXEL, bytes_per_pixel, png_work, webp_size
 from preprocess.jpeg import BASELINE, EXTENDED, PROGRESSIVE, survey
@@ -61,6 +61,7 @@ class _Limits(NamedTuple):
 
     pixels: int
     memory_bytes: int
+    """For pixels and coefficients."""
     cpu_seconds: float
 
 
@@ -97,7 +98,9 @@ def decode_image(
             memory, damaged or cut short.
     """
     format_name = _format_of(data)
-    limits = _Limits(max_pixels, memory_allowed(max_pixels), cpu_allowed(len(data), cpu_seconds))
+    limits = _Limits(
+        max_pixels, memory_allowed(max_pixels) - BESIDE_BYTES, cpu_allowed(len(data), cpu_seconds)
+    )
     try:
         held = _held_by(data, format_name, limits)
         with (
@@ -180,7 +183,7 @@ def _held_by(data: bytes, format_name: str, limits: _Limits) -> int:
         width, height = webp_size(data)
         if width * height > limits.pixels:
             raise _too_large(limits.pixels)
-        if width * height * WEBP_BYTES_PER_PIXEL["RGB"] > limits.memory_bytes:
+        if width * height * WEBP_BYTES_PER_PIXEL > limits.memory_bytes:
             raise _too_much_memory()
     if format_name != "JPEG":
         return 0
