@@ -13,7 +13,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from typing import NamedTuple
 
 # The four readers are imported by name: Image.open() would import all of Pillow's to find WebP.
@@ -27,7 +26,14 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from preprocess.allowance import BESIDE_BYTES, CPU_SECONDS, cpu_allowed, memory_allowed
+from preprocess.allowance import (
+    BESIDE_BYTES,
+    CPU_SECONDS,
+    MeteredFile,
+    OutOfTime,
+    cpu_allowed,
+    memory_allowed,
+)
 from preprocess.colours import opaque
 from preprocess.costs import WEBP_BYTES_PER_PIXEL, bytes_per_pixel, png_work, webp_size
 from preprocess.jpeg import BASELINE, EXTENDED, PROGRESSIVE, survey
@@ -50,6 +56,9 @@ MAX_SCANS = 100
 VISITS_PER_SECOND = 10_000_000
 #: Bytes of a PNG's pixels, likewise: 160 million, with the filter that is the dearest to undo.
 PNG_WORK_PER_SECOND = 120_000_000
+
+#: Of a file, between two looks at the time: a tenth of a second where it inflates most.
+_BLOCK_BYTES = 16_384
 
 #: A reduced JPEG has at least this many times the pixels wanted along an axis: 50 dB and
 #: more against a full decode; 1.7 times leaves 49, the wanted size itself 45 (see ADR 8).
@@ -105,7 +114,7 @@ def decode_image(
         held = _held_by(data, format_name, limits)
         with (
             _pillow_limited_to(max_pixels),
-            Image.open(BytesIO(data), formats=[format_name]) as image,
+            Image.open(MeteredFile(data, limits.cpu_seconds), formats=[format_name]) as image,
         ):
             return _read(image, data, format_name, held, limits, transforms)
     except DecodeError:
@@ -114,6 +123,8 @@ def decode_image(
         raise _too_large(max_pixels) from error
     except MemoryError as error:
         raise _too_much_memory() from error
+    except OutOfTime as error:
+        raise DecodeError(TOO_COSTLY, "decoding the image takes too long for its size") from error
     # Readers raise OSError, SyntaxError, ValueError, IndexError, struct.error and more on
     # hostile bytes, and the list changes with the version.
     except Exception as error:
@@ -216,6 +227,7 @@ def _read(
     taken = image.width * image.height * bytes_per_pixel(image, format_name)
     if held + taken > limits.memory_bytes:
         raise _too_much_memory()
+    image.decodermaxblock = _BLOCK_BYTES
     image.load()
     if format_name == "PNG":
         _rescale_transparent_sample(image, bit_depth=data[24])

@@ -7,11 +7,12 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from preprocess.allowance import Limits, cpu_allowed, memory_allowed
+from preprocess.allowance import Limits, MeteredFile, cpu_allowed, memory_allowed
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
@@ -68,6 +69,29 @@ with Limits(100_000_000).around(0.1):
 """)
 
     assert told.returncode == -signal.SIGPROF
+
+
+def test_a_metered_file_is_read_until_the_time_is_over() -> None:
+    told = ran("""
+import time
+file = MeteredFile(b"abcdef", 0.05)
+print(file.read(2))
+end = time.process_time() + 0.1
+while time.process_time() < end: pass
+try:
+    file.read(2)
+except OutOfTime:
+    print("over")
+""")
+
+    assert told.stdout == "b'ab'\nover\n", told.stderr
+
+
+def test_waiting_is_no_work_to_a_metered_file() -> None:
+    file = MeteredFile(b"abcdef", 0.05)
+    time.sleep(0.06)
+
+    assert file.read() == b"abcdef"
 
 
 def test_the_time_counts_for_one_decode_only() -> None:

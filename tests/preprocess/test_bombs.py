@@ -10,15 +10,15 @@ import msgspec
 import pytest
 
 from minion.host.environment import worker_environment
-from tests.bombs.catalogue import bombs
+from tests.bombs.catalogue import TOO_COSTLY, bombs
 from tests.bombs.measure import OUT_OF_TIME, Cost
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
 CPU_SECONDS = 1.0
 MEMORY_BYTES = 250_000_000
-#: Between two ticks of the kernel's clock a process may go on.
-TICK_SECONDS = 0.05
+#: Until somebody looks at the time.
+LATE_SECONDS = 0.25
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +45,16 @@ def test_a_bomb_ends_as_expected_and_within_the_limits(
     size, cost = measured[name]
 
     assert size <= MIB
-    # The kernel has the last word: where cores are shared, work takes more time than elsewhere.
-    assert cost.outcome in (bombs()[name].becomes, OUT_OF_TIME)
+    # Where cores are shared, work takes more time than elsewhere.
+    assert cost.outcome in (bombs()[name].becomes, TOO_COSTLY, OUT_OF_TIME)
     assert cost.memory_bytes <= MEMORY_BYTES
     if cost.outcome != OUT_OF_TIME:  # whose time is that of its start as well
-        assert cost.cpu_seconds <= CPU_SECONDS + TICK_SECONDS
+        assert cost.cpu_seconds <= CPU_SECONDS + LATE_SECONDS
 
 
-def test_few_bombs_need_the_kernel_to_end_the_process(
+def test_most_bombs_that_are_read_are_read_within_their_time(
     measured: dict[str, tuple[int, Cost]],
 ) -> None:
-    ended = [name for name, (_, cost) in measured.items() if cost.outcome == OUT_OF_TIME]
+    late = {name for name, bomb in bombs().items() if measured[name][1].outcome != bomb.becomes}
 
-    assert len(ended) <= len(measured) // 10, ended
+    assert len(late) <= len(measured) // 10, late
