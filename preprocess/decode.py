@@ -51,6 +51,8 @@ MAX_SIDE = 65_535
 
 #: Encoders write about ten. Each is a walk over coefficients, whatever it adds in bytes.
 MAX_SCANS = 100
+#: Of 64 KiB at most; a large photo with all that cameras add has some hundreds.
+MAX_SEGMENTS = 10_000
 #: Blocks of a JPEG for each second that it may take: 17 million came to a second where scans
 #: refine nothing (2026-11-21, EPYC, two shared cores), and the pixels are to be made as well.
 VISITS_PER_SECOND = 10_000_000
@@ -198,7 +200,9 @@ def _held_by(data: bytes, format_name: str, limits: _Limits) -> int:
             raise _too_much_memory()
     if format_name != "JPEG":
         return 0
-    surveyed = survey(data, most_scans=MAX_SCANS)
+    surveyed = survey(data, most_scans=MAX_SCANS, most_segments=MAX_SEGMENTS)
+    if surveyed.segments > MAX_SEGMENTS:
+        raise DecodeError(TOO_COSTLY, f"the JPEG has more than {MAX_SEGMENTS} segments")
     if surveyed.coding not in (None, BASELINE, EXTENDED, PROGRESSIVE):
         raise _damaged(format_name)
     if surveyed.scans > MAX_SCANS:

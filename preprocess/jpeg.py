@@ -26,6 +26,8 @@ _BYTES_OF_A_BLOCK = 2 * _BLOCK**2
 class Survey(NamedTuple):
     """What libjpeg will find, by its own rules: what stands in a segment counts for nothing."""
 
+    segments: int
+    """All that are marked, scans as well."""
     coding: int | None
     """Of the first frame; None where there is none."""
     scans: int
@@ -35,14 +37,20 @@ class Survey(NamedTuple):
     """What is held until the last scan; 0 where one scan has everything."""
 
 
-def survey(data: bytes, *, most_scans: int) -> Survey:
+def survey(data: bytes, *, most_scans: int, most_segments: int) -> Survey:
     """
     Args:
         most_scans: one more, and the rest of the file is not looked at.
+        most_segments: likewise.
     """
     coding, blocks, scans, visits, parts = None, dict[int, int](), 0, 0, 0
+    segments = 0
     position = 2
-    while scans <= most_scans and (found := _MARKER.search(data, position)) is not None:
+    while scans <= most_scans and segments <= most_segments:
+        found = _MARKER.search(data, position)
+        if found is None:
+            break
+        segments += 1
         position = found.end()
         marker = data[position - 1]
         if marker == _END_OF_IMAGE:
@@ -59,7 +67,7 @@ def survey(data: bytes, *, most_scans: int) -> Survey:
         position = end
     at_once = coding != PROGRESSIVE and scans <= 1 and parts >= len(blocks)
     held = 0 if at_once else sum(blocks.values()) * _BYTES_OF_A_BLOCK
-    return Survey(coding, scans, visits, held)
+    return Survey(segments, coding, scans, visits, held)
 
 
 def _blocks(frame: bytes) -> dict[int, int]:

@@ -146,4 +146,10 @@ def webp_of_frames() -> bytes:
 
 
 #: What becomes of those that are not read.
-BECOMES = dict.fromkeys(("gif_of_blocks", "gif_of_extensions", "png_of_frames"), "image-damaged")
+BECOMES = {
+    "gif_of_blocks": "image-damaged",
+    "gif_of_extensions": "image-damaged",
+    "jpeg_of_comments": "image-too-costly",
+    "jpeg_of_segments": "image-too-costly",
+    "png_of_frames": "image-damaged",
+}

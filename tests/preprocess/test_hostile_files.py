@@ -166,7 +166,7 @@ def test_bytes_that_only_look_like_scans_do_not_count(data):
     assert answered(data) == "rendered"
 
 
-@pytest.mark.parametrize("name", ["jpeg of segments", "png of chunks", "gif of comment"])
+@pytest.mark.parametrize("name", ["jpeg of exif", "png of chunks", "gif of comment"])
 def test_a_file_that_takes_more_cpu_than_it_may_is_called_too_costly(name):
     data = bombs()[name].make()
 

@@ -12,7 +12,12 @@ from tests.bombs.jpegs import FULL_COLOUR, Part
 
 
 def surveyed(data: bytes) -> Survey:
-    return survey(data, most_scans=100)
+    return survey(data, most_scans=100, most_segments=1000)
+
+
+def facts_of(data: bytes) -> tuple[int | None, int, int, int]:
+    """All but the number of segments: coding, scans, visits, bytes that are held."""
+    return surveyed(data)[1:]
 
 
 def written(width: int, height: int, **options: object) -> bytes:
@@ -22,11 +27,11 @@ def written(width: int, height: int, **options: object) -> bytes:
 
 
 def test_a_baseline_jpeg_holds_nothing_and_visits_each_block_once() -> None:
-    assert surveyed(written(80, 48, subsampling=0)) == Survey(BASELINE, 1, 3 * 60, 0)
+    assert facts_of(written(80, 48, subsampling=0)) == (BASELINE, 1, 3 * 60, 0)
 
 
 def test_chroma_that_is_subsampled_has_fewer_blocks() -> None:
-    assert surveyed(written(80, 48, subsampling=2)) == Survey(BASELINE, 1, 60 + 2 * 15, 0)
+    assert facts_of(written(80, 48, subsampling=2)) == (BASELINE, 1, 60 + 2 * 15, 0)
 
 
 def test_a_progressive_jpeg_holds_all_coefficients_in_two_bytes() -> None:
@@ -42,7 +47,7 @@ def test_components_in_scans_of_their_own_are_held() -> None:
     apart = [jpegs.baseline(80, 48, [number]) for number in (1, 2, 3)]
     data = jpegs.jpeg(80, 48, FULL_COLOUR, *apart, frame=BASELINE)
 
-    assert surveyed(data) == Survey(BASELINE, 3, 180, 3 * 60 * 128)
+    assert facts_of(data) == (BASELINE, 3, 180, 3 * 60 * 128)
 
 
 def test_a_scan_that_leaves_a_component_out_means_that_more_are_to_come() -> None:
@@ -54,11 +59,11 @@ def test_a_scan_that_leaves_a_component_out_means_that_more_are_to_come() -> Non
 def test_the_first_frame_counts_and_blocks_at_the_edges_do() -> None:
     data = jpegs.jpeg(81, 1, [Part(2, 1), Part(1, 1)], jpegs.start([1, 2], 0, 0), frame=PROGRESSIVE)
 
-    assert surveyed(data) == Survey(PROGRESSIVE, 1, 11 + 6, 17 * 128)
+    assert facts_of(data) == (PROGRESSIVE, 1, 11 + 6, 17 * 128)
 
 
 def test_a_file_without_a_frame_has_no_coding() -> None:
-    assert surveyed(b"\xff\xd8\xff\xe0\0\4ab\xff\xd9") == Survey(None, 0, 0, 0)
+    assert facts_of(b"\xff\xd8\xff\xe0\0\4ab\xff\xd9") == (None, 0, 0, 0)
 
 
 def test_markers_that_are_cut_short_are_no_error() -> None:
@@ -66,3 +71,10 @@ def test_markers_that_are_cut_short_are_no_error() -> None:
 
     for length in range(len(whole)):
         assert surveyed(whole[:length]).scans <= 1
+
+
+def test_segments_are_counted_and_no_more_of_them_than_are_asked_for() -> None:
+    data = b"\xff\xd8" + jpegs.marker(0xE5) * 5000 + b"\xff\xd9"
+
+    assert survey(data, most_scans=100, most_segments=9000).segments == 5001
+    assert surveyed(data).segments == 1001
