@@ -210,6 +210,10 @@ class Settings:
     decode_timeout: Annotated[
         float, About("How long one image may take to decode.", unit="seconds", least=0.001)
     ] = 10.0
+    decode_cpu: Annotated[
+        float,
+        About("CPU that decoding may take per MiB begun of a file.", unit="seconds", least=0.001),
+    ] = 1.0
     cache_bytes: Annotated[
         int,
         About(

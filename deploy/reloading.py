@@ -11,7 +11,14 @@ from coordinator.config import SETTINGS, Settings
 FIXED = frozenset(
     {
         *("home", "host", "port", "admin_host", "admin_port", "processes", "database_url"),
-        *("decoder_workers", "decode_timeout", "max_image_pixels", "worker_starts", "templates"),
+        *(
+            "decoder_workers",
+            "decode_timeout",
+            "decode_cpu",
+            "max_image_pixels",
+            "worker_starts",
+            "templates",
+        ),
     }
 )
 

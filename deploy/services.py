@@ -18,6 +18,11 @@ from model_registry.snapshot import ModelEntry, Version
 
 #: Photos that may wait for the decoders; each costs tens of milliseconds.
 DECODER_QUEUE_LIMIT = 256
+#: Of a decoder: what models ask for, at most 50 MB for each array, what numpy and Pillow hold, and
+#: what a library may leak before the worker is replaced.
+DECODER_REST_BYTES = 2**30
+#: And the photo itself, which the decoder holds to a little less.
+DECODER_BYTES_PER_PIXEL = 7
 
 
 def model_service(
@@ -88,5 +93,6 @@ def decoder_service(settings: Settings, *, replica: str) -> ServiceSpec:
         max_queue_delay_seconds=0.0,
         workers=settings.decoder_workers or cores(),
         predict_timeout_seconds=settings.decode_timeout,
-        options={"max_pixels": settings.max_image_pixels},
+        memory_bytes=DECODER_REST_BYTES + DECODER_BYTES_PER_PIXEL * settings.max_image_pixels,
+        options={"max_pixels": settings.max_image_pixels, "cpu_seconds": settings.decode_cpu},
     )

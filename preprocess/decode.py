@@ -2,33 +2,41 @@
 
 The bytes are a stranger's. The format is told from its signature and only that
 one reader of Pillow is tried; the size is checked in the header, before memory
-is taken; whatever else a reader trips over is the file's fault. Nothing here
-limits time: the process around it is killed when a file takes too long. One
+is taken, and so is what the decode would cost; whatever else a reader trips over is
+the file's fault. Nothing here limits a process: `allowance` and its host do. One
 thread at a time, since Pillow's pixel limit and Python's warning filters belong
 to the process. Called by `model`.
 """
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
-from typing import Any
-
-import numpy as np
+from typing import NamedTuple
 
 # The four readers are imported by name: Image.open() would import all of Pillow's to find WebP.
 from PIL import (
     ExifTags,
     GifImagePlugin,  # noqa: F401
     Image,
+    ImageFile,
     JpegImagePlugin,
     PngImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
 
+from preprocess.allowance import (
+    BESIDE_BYTES,
+    CPU_SECONDS,
+    MeteredFile,
+    OutOfTime,
+    cpu_allowed,
+    memory_allowed,
+)
+from preprocess.colours import opaque
+from preprocess.costs import WEBP_BYTES_PER_PIXEL, bytes_per_pixel, png_work, webp_size
+from preprocess.jpeg import BASELINE, EXTENDED, PROGRESSIVE, survey
 from preprocess.transforms import Picture, Transform, is_sideways
 
 DAMAGED = "image-damaged"
@@ -41,17 +49,31 @@ TOO_LARGE = "image-too-large"
 #: stretches one axis first: 36 GB for a PNG of 40,000,000 x 1 that is wanted at 224 x 224.
 MAX_SIDE = 65_535
 
-#: Encoders write about ten. Each costs a walk over all coefficients, whatever it adds in
-#: bytes: 3.0 s for a hundred at 39.7 megapixels (2026-11-21, Xeon of two cores, shared).
+#: Encoders write about ten. Each is a walk over coefficients, whatever it adds in bytes.
 MAX_SCANS = 100
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-#: With a length behind it, the end of the image apart. Stuffed bytes, fill bytes and
-#: restarts stand within a scan's data; other codes end the decode or say nothing.
-_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+#: Of 64 KiB at most; a large photo with all that cameras add has some hundreds.
+MAX_SEGMENTS = 10_000
+#: Blocks of a JPEG for each second that it may take: 17 million came to a second where scans
+#: refine nothing (2026-11-21, EPYC, two shared cores), and the pixels are to be made as well.
+VISITS_PER_SECOND = 10_000_000
+#: Bytes of a PNG's pixels, likewise: 160 million, with the filter that is the dearest to undo.
+PNG_WORK_PER_SECOND = 120_000_000
+
+#: Of a file, between two looks at the time: a tenth of a second where it inflates most.
+_BLOCK_BYTES = 16_384
 
 #: A reduced JPEG has at least this many times the pixels wanted along an axis: 50 dB and
 #: more against a full decode; 1.7 times leaves 49, the wanted size itself 45 (see ADR 8).
 MARGIN = 2
+
+
+class _Limits(NamedTuple):
+    """Of one file."""
+
+    pixels: int
+    memory_bytes: int
+    """For pixels and coefficients."""
+    cpu_seconds: float
 
 
 class DecodeError(Exception):
@@ -63,7 +85,13 @@ class DecodeError(Exception):
         self.detail = detail
 
 
-def decode_image(data: bytes, *, max_pixels: int, transforms: Sequence[Transform]) -> Picture:
+def decode_image(
+    data: bytes,
+    *,
+    max_pixels: int,
+    transforms: Sequence[Transform],
+    cpu_seconds: float = CPU_SECONDS,
+) -> Picture:
     """Decode one JPEG, PNG, WebP or GIF file (its first frame), once for all transforms.
 
     Args:
@@ -73,29 +101,36 @@ def decode_image(data: bytes, *, max_pixels: int, transforms: Sequence[Transform
             header, before memory is taken.
         transforms: what will be rendered; a JPEG is decoded at the smallest scale
             that leaves twice the pixels that the most demanding of them needs.
+        cpu_seconds: for each MiB of the file that was begun; a file whose headers promise to
+            take more is refused.
 
     Raises:
-        DecodeError: no bytes, another format, too many pixels or scans, damaged or cut short.
+        DecodeError: no bytes, another format, too many pixels or scans, too much work or
+            memory, damaged or cut short.
     """
     format_name = _format_of(data)
+    limits = _Limits(
+        max_pixels, memory_allowed(max_pixels) - BESIDE_BYTES, cpu_allowed(len(data), cpu_seconds)
+    )
     try:
+        held = _held_by(data, format_name, limits)
         with (
             _pillow_limited_to(max_pixels),
-            Image.open(BytesIO(data), formats=[format_name]) as image,
+            Image.open(MeteredFile(data, limits.cpu_seconds), formats=[format_name]) as image,
         ):
-            return _read(image, data, format_name, max_pixels, transforms)
+            return _read(image, data, format_name, held, limits, transforms)
     except DecodeError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(max_pixels) from error
+    except MemoryError as error:
+        raise _too_much_memory() from error
+    except OutOfTime as error:
+        raise DecodeError(TOO_COSTLY, "decoding the image takes too long for its size") from error
     # Readers raise OSError, SyntaxError, ValueError, IndexError, struct.error and more on
     # hostile bytes, and the list changes with the version.
     except Exception as error:
-        raise DecodeError(
-            DAMAGED,
-            f"the file begins like a {format_name} image but is damaged, cut short, "
-            "or of a kind that cannot be read",
-        ) from error
+        raise _damaged(format_name) from error
 
 
 def _format_of(data: bytes) -> str:
@@ -121,6 +156,18 @@ def _too_large(max_pixels: int) -> DecodeError:
     )
 
 
+def _too_much_memory() -> DecodeError:
+    return DecodeError(TOO_COSTLY, "decoding the image takes more memory than an image may")
+
+
+def _damaged(format_name: str) -> DecodeError:
+    return DecodeError(
+        DAMAGED,
+        f"the file begins like a {format_name} image but is damaged, cut short, "
+        "or of a kind that cannot be read",
+    )
+
+
 @contextmanager
 def _pillow_limited_to(max_pixels: int) -> Iterator[None]:
     """Our limit in the place of Pillow's, so that its readers keep to it inside as well.
@@ -139,21 +186,52 @@ def _pillow_limited_to(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
+def _held_by(data: bytes, format_name: str, limits: _Limits) -> int:
+    """What is held beside the picture, told before any reader sees the file.
+
+    Raises:
+        DecodeError: it is too costly already, or a JPEG that no camera or browser writes.
+    """
+    if format_name == "WEBP":
+        width, height = webp_size(data)
+        if width * height > limits.pixels:
+            raise _too_large(limits.pixels)
+        if width * height * WEBP_BYTES_PER_PIXEL > limits.memory_bytes:
+            raise _too_much_memory()
+    if format_name != "JPEG":
+        return 0
+    surveyed = survey(data, most_scans=MAX_SCANS, most_segments=MAX_SEGMENTS)
+    if surveyed.segments > MAX_SEGMENTS:
+        raise DecodeError(TOO_COSTLY, f"the JPEG has more than {MAX_SEGMENTS} segments")
+    if surveyed.coding not in (None, BASELINE, EXTENDED, PROGRESSIVE):
+        raise _damaged(format_name)
+    if surveyed.scans > MAX_SCANS:
+        raise DecodeError(TOO_COSTLY, f"the JPEG has more than {MAX_SCANS} scans")
+    if surveyed.visits > VISITS_PER_SECOND * limits.cpu_seconds:
+        raise DecodeError(TOO_COSTLY, "the JPEG has too many scans for its size")
+    return surveyed.coefficient_bytes
+
+
 def _read(
-    image: Image.Image,
+    image: ImageFile.ImageFile,
     data: bytes,
     format_name: str,
-    max_pixels: int,
+    held: int,
+    limits: _Limits,
     transforms: Sequence[Transform],
 ) -> Picture:
     width, height = image.size
-    if width * height > max_pixels or max(width, height) > MAX_SIDE:
-        raise _too_large(max_pixels)
+    if width * height > limits.pixels or max(width, height) > MAX_SIDE:
+        raise _too_large(limits.pixels)
     extent: tuple[float, float] = (width, height)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        if _scans(data) > MAX_SCANS:
-            raise DecodeError(TOO_COSTLY, f"the JPEG has more than {MAX_SCANS} scans")
         extent = _reduce(image, transforms)
+    elif format_name == "PNG" and png_work(image) > PNG_WORK_PER_SECOND * limits.cpu_seconds:
+        raise DecodeError(TOO_COSTLY, "the PNG has too many bytes of pixels for its size")
+    taken = image.width * image.height * bytes_per_pixel(image, format_name)
+    if held + taken > limits.memory_bytes:
+        raise _too_much_memory()
+    image.decodermaxblock = _BLOCK_BYTES
     image.load()
     if format_name == "PNG":
         _rescale_transparent_sample(image, bit_depth=data[24])
@@ -161,20 +239,7 @@ def _read(
     orientation = _orientation(image)
     if is_sideways(orientation):
         width, height = height, width
-    return Picture(_rgb(image), extent, orientation, format_name, width, height)
-
-
-def _scans(data: bytes) -> int:
-    """How many scans libjpeg will find, by its own rules: what stands in a segment is none."""
-    scans, position = 0, 2
-    while (found := _MARKER.search(data, position)) is not None:
-        position = found.end()
-        marker = data[position - 1]
-        if marker == _END_OF_IMAGE:
-            break
-        scans += marker == _START_OF_SCAN
-        position += int.from_bytes(data[position : position + 2], "big")
-    return scans
+    return Picture(opaque(image), extent, orientation, format_name, width, height)
 
 
 def _reduce(
@@ -200,31 +265,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # as many kinds as in decode_image
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """8 bits per sample, on white where the image is transparent.
-
-    Pillow keeps the high byte of 16-bit colour; 16-bit grey does as well here. CMYK from a
-    JPEG is taken to be inverted, as Adobe writes it. Colour profiles are not applied.
-    """
-    if image.mode.startswith("I"):
-        image = _grey_from_16_bits(image)
-    if not image.has_transparency_data:
-        return image if image.mode == "RGB" else image.convert("RGB")  # convert() always copies
-    layered = image.convert("RGBA")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(layered, mask=layered)
-    return white
-
-
-def _grey_from_16_bits(image: Image.Image) -> Image.Image:
-    samples = np.asarray(image)
-    grey = (samples >> 8).astype(np.uint8)
-    transparent: Any = image.info.get("transparency")
-    if transparent is not None:
-        grey[samples == transparent] = 255
-    return Image.fromarray(grey)
 
 
 def _rescale_transparent_sample(image: Image.Image, bit_depth: int) -> None:

@@ -8,6 +8,7 @@ contract; loaded by a worker as `preprocess.model:Decoder`. A refusal is an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
@@ -17,10 +18,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from minion.model import Answer, Batch, InvalidInput, LoadContext, Model
+from preprocess.allowance import CPU_SECONDS, Limits, cpu_allowed, memory_allowed
 from preprocess.decode import DecodeError, decode_image
-from preprocess.transforms import Resize, Transform, render
+from preprocess.transforms import Picture, Resize, Transform, render
 
-#: Above every phone's 12 and most cameras' 24 megapixels; 160 MB once decoded in full.
+#: Above every phone's 12 and most cameras' 24 megapixels.
 DEFAULT_MAX_PIXELS = 40_000_000
 
 #: Of an array that is asked for. Four times the largest input of the published image models.
@@ -34,22 +36,30 @@ class Decoder(Model):
     `{"transforms": [{"height": 224, "width": 224, "resize": "crop"}, ...]}`, may be empty.
     Answer: `width` and `height` of the original, upright; `format` (JPEG, PNG, WEBP, GIF);
     `images`, one (height, width, 3) uint8 RGB array per transform, in their order.
-    Option `max_pixels`: width times height above which a file is refused.
+    Options: `max_pixels`, width times height above which a file is refused; `cpu_seconds`, for
+    each MiB of it that was begun, after which the process ends by SIGPROF.
     """
 
     def load(self, context: LoadContext) -> None:
         max_pixels = context.options.get("max_pixels", DEFAULT_MAX_PIXELS)
         if type(max_pixels) is not int or max_pixels < 1:
             raise ValueError(f"option max_pixels is {max_pixels!r}, expected a positive integer")
+        cpu_seconds = context.options.get("cpu_seconds", CPU_SECONDS)
+        if type(cpu_seconds) not in (int, float) or not 0 < cpu_seconds < math.inf:
+            raise ValueError(f"option cpu_seconds is {cpu_seconds!r}, expected a positive number")
         self._max_pixels = max_pixels
+        self._cpu_seconds = float(cpu_seconds)
+        self._limits = Limits(memory_allowed(max_pixels))
 
     def predict(self, batch: Batch) -> Sequence[Answer | InvalidInput]:
-        return [
+        answers = [
             self._answer(index, file, parameters)
             for index, (file, parameters) in enumerate(
                 zip(batch["file"], batch.parameters, strict=True)
             )
         ]
+        self._limits.rest()
+        return answers
 
     def warmup(self, batch: Batch) -> None:
         """Zeros are no image: a small JPEG, made here, takes their place."""
@@ -66,9 +76,7 @@ class Decoder(Model):
     ) -> Answer | InvalidInput:
         try:
             transforms = _transforms(parameters)
-            picture = decode_image(
-                file.tobytes(), max_pixels=self._max_pixels, transforms=transforms
-            )
+            picture = self._decoded(file.tobytes(), transforms)
         except DecodeError as refused:
             return InvalidInput(index, refused.detail, code=refused.code)
         except ValueError as error:
@@ -79,6 +87,15 @@ class Decoder(Model):
             "format": picture.format,
             "images": [render(picture, transform) for transform in transforms],
         }
+
+    def _decoded(self, data: bytes, transforms: Sequence[Transform]) -> Picture:
+        with self._limits.around(cpu_allowed(len(data), self._cpu_seconds)):
+            return decode_image(
+                data,
+                max_pixels=self._max_pixels,
+                transforms=transforms,
+                cpu_seconds=self._cpu_seconds,
+            )
 
 
 def _transforms(parameters: Mapping[str, Any]) -> list[Transform]:

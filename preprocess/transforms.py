@@ -74,7 +74,7 @@ class Picture:
     """What was decoded of one file."""
 
     image: Image.Image
-    """Mode RGB, as stored: `orientation` not applied."""
+    """Mode RGB or L, as stored: `orientation` not applied."""
     extent: tuple[float, float]
     """Width and height of the part of `image` that is picture. A JPEG of 1001
     pixels decoded at 1/8 has 126 columns, the last of which is filled to 1/8."""
@@ -92,10 +92,12 @@ def render(picture: Picture, transform: Transform) -> Pixels:
     sideways = is_sideways(picture.orientation)
     # The box is centred, so it stays where it is when the picture is mirrored.
     box, (width, height) = _fit(transform, *_exchanged(picture.extent, sideways))
-    stored = Image.new("RGB", _exchanged((width, height), sideways))
+    stored = Image.new(picture.image.mode, _exchanged((width, height), sideways))
     _draw(picture.image, _exchanged(box[:2], sideways), _exchanged(box[2:], sideways), stored)
     turn = _TURNS.get(picture.orientation)
     upright = stored if turn is None else stored.transpose(turn)
+    if upright.mode != "RGB":
+        upright = upright.convert("RGB")
     if transform.resize is not Resize.PAD:
         return np.array(upright)
     canvas = np.zeros((transform.height, transform.width, 3), np.uint8)

@@ -20,6 +20,8 @@ INTERRUPTIONS = 3
 #: Signals by which no process ends itself by mistake: an operator's, or the kernel's when the
 #: machine runs out of memory.
 _FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM}
+#: What the kernel sends whose CPU time, by a timer or limit of its own, is over.
+_OUT_OF_TIME = {-signal.SIGPROF, -signal.SIGVTALRM, -signal.SIGXCPU}
 
 #: What a culprit is told who cost a process or all of its memory, and would again.
 DETAILS = {
@@ -37,7 +39,7 @@ class Loss(enum.Enum):
     CRASHED = "crashed"
     """It ended by itself, or talked nonsense."""
     OVERRAN = "overran"
-    """It was ended, since the batch took too long."""
+    """It was ended, since the batch took too long: by its host, or by a limit of its own."""
     INTERRUPTED = "interrupted"
     """From outside, as far as anybody can tell: weak evidence."""
 
@@ -55,7 +57,7 @@ def loss_of(status: int | None) -> Loss:
     """
     if status is None or status in _FROM_OUTSIDE:
         return Loss.INTERRUPTED
-    return Loss.CRASHED
+    return Loss.OVERRAN if status in _OUT_OF_TIME else Loss.CRASHED
 
 
 class Suspicion:

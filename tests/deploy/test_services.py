@@ -49,6 +49,19 @@ def test_the_setting_says_how_many_decoders_there_are(tmp_path: Path):
     assert spec.workers == 3
 
 
+def test_decoders_are_told_what_a_photo_may_take(tmp_path: Path):
+    settings = config.Settings(
+        home=tmp_path, max_image_pixels=100_000_000, decode_cpu=3.0, decode_timeout=4.0
+    )
+
+    spec = decoder_service(settings, replica="decoder-0")
+
+    assert spec.options == {"max_pixels": 100_000_000, "cpu_seconds": 3.0}
+    assert spec.predict_timeout_seconds == 4.0
+    assert spec.memory_bytes is not None
+    assert spec.memory_bytes > 6.25 * 100_000_000  # what a photo may take: ADR 24
+
+
 def test_workers_with_a_framework_come_from_a_template_of_their_environment():
     key = template_key(published(EXAMPLES / "tagger"), python="/envs/1/bin/python")
 

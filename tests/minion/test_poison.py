@@ -25,6 +25,8 @@ def verdicts(*losses: tuple[Loss, bool]) -> list[Code | None]:
         (-signal.SIGABRT, CRASHED),
         (3, CRASHED),
         (0, CRASHED),
+        (-signal.SIGPROF, OVERRAN),
+        (-signal.SIGXCPU, OVERRAN),
         (-signal.SIGKILL, INTERRUPTED),
         (-signal.SIGTERM, INTERRUPTED),
         (None, INTERRUPTED),

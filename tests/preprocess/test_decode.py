@@ -33,9 +33,8 @@ def decode(data: bytes, *transforms: Transform) -> Picture:
 
 def pixels(data: bytes) -> list[list[int]]:
     """The first row, [r, g, b] each."""
-    image = decode(data).image
-    assert image.mode == "RGB"
-    return np.asarray(image)[0].tolist()
+    rows: list[list[list[int]]] = whole(decode(data)).tolist()
+    return rows[0]
 
 
 def whole(picture: Picture) -> np.ndarray:

@@ -34,6 +34,7 @@ from preprocess.decode import (
 )
 from preprocess.decode import DecodeError as Refused
 from preprocess.transforms import Resize, Transform, render
+from tests.bombs.catalogue import bombs
 
 MAX_PIXELS = 1_000_000
 OUTCOMES = {"rendered", DAMAGED, EMPTY, FORMAT_UNSUPPORTED, TOO_COSTLY, TOO_LARGE}
@@ -163,6 +164,16 @@ def test_scans_behind_fill_bytes_and_restarts_count_as_well():
 )
 def test_bytes_that_only_look_like_scans_do_not_count(data):
     assert answered(data) == "rendered"
+
+
+@pytest.mark.parametrize("name", ["jpeg of exif", "png of chunks", "gif of comment"])
+def test_a_file_that_takes_more_cpu_than_it_may_is_called_too_costly(name):
+    data = bombs()[name].make()
+
+    with pytest.raises(Refused) as late:
+        decode_image(data, max_pixels=MAX_PIXELS, transforms=WANTED, cpu_seconds=0.03)
+
+    assert late.value.code == "image-too-costly"
 
 
 INFLATED = zlib.compress(bytes(50_000_000))
