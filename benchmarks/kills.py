@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import os
 import random
@@ -20,7 +21,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -58,6 +59,10 @@ class Row(NamedTuple):
     """From when it was due."""
     code: str
     wrong: str | None
+
+    @property
+    def right(self) -> bool:
+        return self.code == "200 ok" and self.wrong is None
 
 
 def packages(folder: Path) -> list[Path]:
@@ -203,26 +208,32 @@ async def under(
             arrivals = Arrivals([Phase(rates[model], seconds)], seed=seed)
             models.create_task(each.offer(arrivals.moments()))
     striking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await striking
     return {model: each.rows for model, each in callers.items()}
 
 
-def show(title: str, seen: dict[str, list[Row]]) -> Iterator[str]:
+def show(title: str, seen: dict[str, list[Row]]) -> list[str]:
     """Prints a table; what was not answered rightly."""
     table = Table(title=title, title_justify="left")
     for heading in ("model", "sent", "right", "wrong", "failed", "429", "503", "p50 ms", "p99 ms"):
         table.add_column(heading, justify="right")
+    found = []
     for model, rows in seen.items():
-        right = [row for row in rows if row.code == "200 ok" and row.wrong is None]
-        statuses = [row.code[:3] for row in rows]
-        wrong = sum(row.code == "200 ok" and row.wrong is not None for row in rows)
-        told = statuses.count("429"), statuses.count("503")
-        failed = len(rows) - len(right) - wrong - sum(told)
-        milliseconds = [1000 * row.seconds for row in rows]
-        p50, p99 = np.quantile(milliseconds, (0.5, 0.99))
-        numbers = (len(rows), len(right), wrong, failed, *told, f"{p50:.1f}", f"{p99:.1f}")
-        table.add_row(model, *map(str, numbers))
-        yield from (f"{row.code} {row.wrong or ''}" for row in rows if row not in right)
+        others = [f"{row.code} {row.wrong or ''}" for row in rows if not row.right]
+        counts = {
+            "wrong": sum(each.startswith("200 ok") for each in others),
+            "429": sum(each.startswith("429") for each in others),
+            "503": sum(each.startswith("503") for each in others),
+        }
+        failed = len(others) - sum(counts.values())
+        p50, p99 = np.quantile([1000 * row.seconds for row in rows], (0.5, 0.99))
+        numbers = (len(rows), len(rows) - len(others), counts["wrong"], failed)
+        times = (f"{p50:.1f}", f"{p99:.1f}")
+        table.add_row(model, *map(str, (*numbers, counts["429"], counts["503"])), *times)
+        found += others
     console.print(table)
+    return found
 
 
 async def measure(server: Server, seconds: float) -> list[str]:
