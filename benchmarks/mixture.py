@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import contextlib
 import functools
 import io
 import itertools
@@ -19,8 +18,9 @@ import json
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,12 +34,14 @@ from tests.fuzz.attack import answered, judged, tried
 from tests.fuzz.cases import Cases
 
 BAD, LEAVING = 0.2, 0.05
-#: Of those who are not bad and stay: on a connection of their own.
+#: Of those who are not bad and stay: on a new connection.
 STRANGERS = 0.1
 CALLERS = 48
 PATIENCE_SECONDS = 30.0
 #: While it waits, somebody hangs up after so long at most.
 STAY_SECONDS = 0.02
+#: Who kept a connection for longer opens another: `VARIABLES` say when the first is closed.
+IDLE_SECONDS = 2.0
 _COLOURS = 500
 #: Of the largest photo. What decoding takes stays with the process that did it.
 _SIDE = 1000
@@ -193,6 +195,28 @@ async def ask(request: Request, connection: Connection) -> tuple[str, str | None
     return f"{answer.status} {code}", None if what is None else told
 
 
+class Kept:
+    """A caller's connection, until it has not been used for a while."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
+        self._connect = connect
+        self._open: Connection | None = None
+        self._used = 0.0
+
+    async def connection(self) -> Connection:
+        now = time.monotonic()
+        if self._open is not None and now > self._used + IDLE_SECONDS:
+            self.close()
+        self._used = now
+        self._open = self._open or await self._connect()
+        return self._open
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+
 class Callers:
     """So many at once; what they saw is counted in `seen`.
 
@@ -214,7 +238,7 @@ class Callers:
                 callers.create_task(self._one_after_the_other())
 
     async def _one_after_the_other(self) -> None:
-        kept: Connection | None = None
+        kept = Kept(self._connected)
         for number in self._numbers:
             chance = random.Random(f"{self._seed}/{number}/mixture")
             turn = chance.random()
@@ -224,16 +248,12 @@ class Callers:
             request = chance.choice(KINDS)(chance, number)
             if turn < BAD + LEAVING:
                 await self._hang_up(request, chance)
-            elif chance.random() < STRANGERS:
-                with contextlib.closing((other := await self._connected())[1]):
-                    await self._good(request, other)
             else:
-                kept = kept or await self._connected()
-                if not await self._good(request, kept):
-                    kept[1].close()
-                    kept = None
-        if kept is not None:
-            kept[1].close()
+                if chance.random() < STRANGERS:
+                    kept.close()
+                if not await self._good(request, await kept.connection()):
+                    kept.close()
+        kept.close()
 
     async def _connected(self) -> Connection:
         return await asyncio.open_connection("127.0.0.1", self._port)
