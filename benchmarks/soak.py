@@ -4,8 +4,8 @@
 the others send numbers, tensors and photos in every way and know what is right
 (`benchmarks.mixture`). After each tenth, when nobody asks any more, every process is
 looked at: resident memory, descriptors, threads, shared memory. The first fifth warms up.
-Fails where memory grew by 2 % and by 10 MB, or any by more; anything else grew; a
-gauge is not at zero; a good request was not answered rightly; or anybody got a 5xx that is
+Fails where the memory of one grew by more than 2 % or 10 MB, or anything else did; where a
+gauge is not at zero, a good request was not answered rightly, or anybody got a 5xx that is
 not meant.
 """
 
