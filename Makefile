@@ -9,7 +9,7 @@ PROCESSES ?= 1
 EXAMPLES := $(patsubst %/model.toml,%,$(wildcard examples/*/model.toml))
 UP_FLAGS := --port $(PORT) --admin-port $(ADMIN_PORT) --processes $(PROCESSES)
 
-.PHONY: setup run test redis iproute check bench bench-accept fuzz chaos chaos-long restarts peers fmt lint types docs lock clean
+.PHONY: setup run test redis iproute check bench bench-accept fuzz chaos chaos-long restarts soak peers fmt lint types docs lock clean
 
 setup: $(VENV)/.ready ## the platform's environment, from the lock file
 
@@ -56,6 +56,9 @@ restarts: setup ## 50 restarts of coordinators and 100 stops of the platform at 
 
 chaos-long: setup ## the same for half an hour
 	CHAOS_SECONDS=1800 CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/chaos
+
+soak: setup ## a million mixed requests, and what is held after them; SOAK_COUNT=
+	$(BIN)/python -m benchmarks.soak $(SOAK_COUNT:%=--count %)
 
 bench: setup ## cost and yield against floors of the same run; fails when worse by a third
 	$(BIN)/python -m benchmarks.bench

@@ -23,6 +23,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.packages import variant
 from benchmarks.servers import EXAMPLES, demitasse, machine
 
 ROUNDS = 5
@@ -38,14 +39,7 @@ _CHANGES = {"scale = 1.0": "scale = 0.1", "queue_limit = 10": f"queue_limit = {M
 def package() -> Iterator[Path]:
     """The example, quicker and with room for everybody."""
     with tempfile.TemporaryDirectory() as told:
-        folder = Path(told)
-        for file in (EXAMPLES / "simulated").iterdir():
-            if file.is_file():
-                text = file.read_text()
-                for before, after in _CHANGES.items():
-                    text = text.replace(before, after)
-                (folder / file.name).write_text(text)
-        yield folder
+        yield variant(EXAMPLES / "simulated", Path(told), _CHANGES)
 
 
 async def ask(client: httpx.AsyncClient, caller: str) -> float:

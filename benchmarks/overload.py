@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -160,13 +157,7 @@ def outage(server: Server, rate: float) -> dict[str, float]:
 
 def kill_minion(server: Server) -> None:
     """SIGKILL for the host of the device."""
-    home = server.log.parent / "home"
-    told = subprocess.run(
-        [sys.executable, "-m", "demitasse", "status", "--json", "--home", home],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    processes = json.loads(told.stdout)["processes"]
-    [pid] = [each["pid"] for each in processes if each["role"] == "minion"]
+    [pid] = [each.pid for each in server.status().processes if each.role == "minion" and each.pid]
     os.kill(pid, signal.SIGKILL)
 
 

@@ -7,7 +7,6 @@ Its environments come from the cache, so that what is measured is not the buildi
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import re
@@ -23,6 +22,7 @@ import httpx
 
 from benchmarks.environments import cache
 from benchmarks.processes import Tree, free_port
+from deploy.status import Status, read_status
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -41,20 +41,24 @@ class Server:
     began: float
     """When it was exec'd, on the monotonic clock."""
 
+    @property
+    def home(self) -> Path:
+        """Where this is the platform."""
+        return self.log.parent / "home"
+
     def cpu_seconds(self) -> float:
         """Of all its processes."""
         return self.tree.cpu_seconds()
 
     def coordinator_cpu_seconds(self) -> float:
         """Of the coordinator alone, where this is the platform."""
-        home = self.log.parent / "home"
-        told = subprocess.run(
-            [sys.executable, "-m", "demitasse", "status", "--json", "--home", home],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
-        processes = json.loads(told.stdout)["processes"]
-        pids = [each["pid"] for each in processes if each["role"] == "coordinator"]
+        processes = self.status().processes
+        pids = [each.pid for each in processes if each.role == "coordinator" and each.pid]
         return self.tree.cpu_seconds(only=pids)
+
+    def status(self) -> Status:
+        """What `demitasse status` knows, where this is the platform."""
+        return read_status(self.home)
 
     def wait(self, look: Callable[[], bool]) -> float:
         """Until it is as it should be; how many seconds that was after exec.
@@ -94,11 +98,17 @@ def running(
 
 
 @contextlib.contextmanager
-def demitasse(packages: Iterable[Path]) -> Iterator[Server]:
-    """The platform with these packages, all of them ready."""
+def demitasse(
+    packages: Iterable[Path], variables: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """The platform with these packages, all of them ready.
+
+    Args:
+        variables: of its environment, such as settings.
+    """
     with tempfile.TemporaryDirectory(prefix="demitasse-bench-") as told:
         folder, port = Path(told), free_port()
-        with running(published(packages, folder, port), port, folder, {}) as server:
+        with running(published(packages, folder, port), port, folder, variables or {}) as server:
             server.wait(lambda: _is_ready(server.url))
             yield server
 

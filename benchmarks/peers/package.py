@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.environments import cache, interpreter
+from benchmarks.packages import edit, variant
 from benchmarks.peers.task import PICTURES, Task
 from benchmarks.servers import EXAMPLES, ROOT
 
@@ -25,16 +26,15 @@ def packages(task: Task, folder: Path) -> list[Path]:
 
 
 def _noop(task: Task, folder: Path) -> Path:
-    package = shutil.copytree(NOOP, folder / "noop")
-    _edit(package, {'max_queue_delay = "0ms"': f'max_queue_delay = "{task.window_ms}ms"'})
-    return package
+    window = f'max_queue_delay = "{task.window_ms}ms"'
+    return variant(NOOP, folder, {'max_queue_delay = "0ms"': window})
 
 
 def _photo(task: Task, seed: int, folder: Path) -> Path:
     package = shutil.copytree(PHOTO, folder / f"photo-{seed}")
     shutil.copy(NETWORK, package)
     shutil.copy(weights(seed), package / "resnet.pt")
-    _edit(
+    edit(
         package,
         {'name = "photo-0"': f'name = "photo-{seed}"', "workers = 1": f"workers = {task.workers}"},
     )
@@ -42,16 +42,6 @@ def _photo(task: Task, seed: int, folder: Path) -> Path:
         with (package / "model.toml").open("a") as manifest:
             manifest.write(f'\n[admission]\npromise = "{task.promise_seconds:g}s"\n')
     return package
-
-
-def _edit(package: Path, changes: dict[str, str]) -> None:
-    manifest = package / "model.toml"
-    text = manifest.read_text()
-    for old, new in changes.items():
-        if text.count(old) != 1:
-            raise LookupError(f"{manifest}: expected {old} once")
-        text = text.replace(old, new)
-    manifest.write_text(text)
 
 
 @functools.cache

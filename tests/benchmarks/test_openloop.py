@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import contextlib
-import socketserver
-import threading
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
 from benchmarks.openloop import LOST, Arrivals, Phase, Retry, asked_to_wait, is_whole, offer
 from benchmarks.requests import NUMBER, Request
+from tests.benchmarks.answering import answering
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -49,30 +45,6 @@ def test_arrivals_follow_their_phases() -> None:
     in_the_first, in_the_second = (moments < 2).sum() - 50, (moments >= 2).sum()
     assert abs(in_the_first - 2000) < 5 * 2000**0.5
     assert abs(in_the_second - 4000) < 5 * 4000**0.5
-
-
-@contextlib.contextmanager
-def answering(*answers: bytes) -> Iterator[str]:
-    """A server that gives each request the next of these answers, and then the last of them."""
-    turns = iter(answers[:-1])
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            while self.request.recv(65536):
-                answer = next(turns, answers[-1])
-                if not answer:
-                    return
-                self.request.sendall(answer)
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_who_is_refused_comes_back_when_told_and_no_more_often() -> None:

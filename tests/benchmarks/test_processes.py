@@ -43,6 +43,15 @@ def test_a_daemon_counts_among_its_servers_processes(daemon: Tree) -> None:
     assert daemon.memory_bytes() > 0
 
 
+def test_what_each_of_them_holds_is_seen(daemon: Tree, tmp_path: Path) -> None:
+    held = daemon.held()
+
+    assert len(held) == 2, "the server, and the daemon"
+    of_daemon = held[int((tmp_path / "pid").read_text())]
+    assert of_daemon.memory_bytes > 2**20
+    assert (of_daemon.descriptors, of_daemon.shared, of_daemon.threads) == (3, 0, 1)
+
+
 @pytest.mark.timeout(30)
 def test_a_daemon_ends_with_its_server(daemon: Tree, tmp_path: Path) -> None:
     pid = int((tmp_path / "pid").read_text())

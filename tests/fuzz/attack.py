@@ -97,7 +97,7 @@ async def exchanged(port: int, data: bytes) -> list[Answer]:
     answers: list[Answer] = []
     try:
         writer.write(data)
-        answer = await answered(reader)
+        answer = await answered(reader, bodiless=data.lstrip(b"\r\n").startswith(b"HEAD "))
         if answer is not None:
             answers.append(answer)
     except (ConnectionError, asyncio.IncompleteReadError):
@@ -107,7 +107,12 @@ async def exchanged(port: int, data: bytes) -> list[Answer]:
     return answers
 
 
-async def answered(reader: asyncio.StreamReader) -> Answer | None:
+async def answered(reader: asyncio.StreamReader, *, bodiless: bool = False) -> Answer | None:
+    """The next answer; None where the other side has hung up.
+
+    Args:
+        bodiless: it is one to HEAD, and has the length of a body that does not come.
+    """
     while True:
         first = await reader.readline()
         if not first:
@@ -118,12 +123,11 @@ async def answered(reader: asyncio.StreamReader) -> Answer | None:
         headers = await fields(reader)
         if match[1] != b"100":
             break
-    size = int(headers.get("content-length", "0"))
-    body = b""
+    size = 0 if bodiless else int(headers.get("content-length", "0"))
     try:
         body = await asyncio.wait_for(reader.readexactly(size), 5.0)
     except asyncio.IncompleteReadError as error:
-        body = error.partial  # to HEAD there is none
+        raise ValueError(f"of {size} bytes came {error.partial!r}") from error
     return Answer(int(match[1]), headers, body)
 
 
@@ -149,7 +153,10 @@ def judged(answer: Answer) -> tuple[str | None, str]:
         return None, "head"
     if answer.headers.get("content-type") != "application/problem+json":
         return "it is no problem document", ""
-    document = json.loads(answer.body, parse_constant=_no_such_number)
+    try:
+        document = json.loads(answer.body, parse_constant=_no_such_number)
+    except ValueError as error:
+        return f"its JSON is none: {error}", ""
     code = document["code"]
     if code not in CODES:
         return "its code is not documented", code

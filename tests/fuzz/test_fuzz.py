@@ -12,7 +12,15 @@ import pytest
 import uvloop
 
 from tests.coordinator.stage import Coordinator, eventually
-from tests.fuzz.attack import CODES, Answer, attack, good_changes, good_ones, judged
+from tests.fuzz.attack import (
+    CODES,
+    Answer,
+    attack,
+    exchanged,
+    good_changes,
+    good_ones,
+    judged,
+)
 from tests.fuzz.cases import Cases
 from tests.fuzz.platform import platform
 
@@ -79,6 +87,7 @@ OURS = {"server": "demitasse", "content-type": "application/problem+json"}
         (Answer(400, {**OURS, "content-type": "text/plain"}, b"400"), "no problem document"),
         (Answer(400, {}, b""), "who answers"),
         (Answer(200, {**OURS, "content-type": "application/json"}, b'{"x": NaN}'), "JSON"),
+        (Answer(400, OURS, b"HTTP/1.1 200 OK"), "JSON"),
         (Answer(200, OURS, b"Traceback (most recent call last)"), "internals"),
     ],
 )
@@ -87,6 +96,16 @@ def test_an_answer_that_should_not_be_is_found(answer: Answer, what: str) -> Non
 
     assert found is not None
     assert what in found
+
+
+@pytest.mark.parametrize("method", [b"HEAD", b"\r\nHEAD"])
+async def test_to_head_there_is_no_body_whatever_follows(tmp_path: Path, method: bytes) -> None:
+    async with platform(tmp_path) as coordinator:
+        pipelined = method + b" /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
+        pipelined += b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+        answers = await exchanged(coordinator.port, pipelined)
+
+    assert [(answer.status, answer.body) for answer in answers] == [(404, b"")]
 
 
 def test_the_codes_are_read_from_the_page() -> None:
