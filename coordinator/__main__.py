@@ -24,7 +24,9 @@ from pathlib import Path
 import uvloop
 
 from coordinator.app import open_rooms, serve_admin, serve_public
-from coordinator.config import InvalidSettings, Settings, load_settings
+from coordinator.config import Settings
+from coordinator.config_checks import InvalidSettings
+from coordinator.config_sources import load_settings
 from coordinator.http.ending import READY, UNFINISHED, Ending
 from coordinator.http.listening import Handed
 from coordinator.readiness import Readiness

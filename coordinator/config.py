@@ -1,8 +1,8 @@
 """Every setting of the platform's own processes: the only source of them.
 
-Defaults, then a TOML file, then the environment (`DEMITASSE_...`); whoever
-starts the process may lay its own flags on top. An object that exists is
-valid. Read by `app.py` and the command line only: everybody else is handed the
+Defaults, then a TOML file, then the environment (`DEMITASSE_...`), as `config_sources`
+reads them; whoever starts the process may lay its own flags on top. An object that exists is
+valid, by `config_checks`. Read by `app.py` and the command line only: everybody else is handed the
 few values that concern them. What belongs to a model is in its `model.toml`.
 `docs/configuration.md` says the same for readers and is held to it by a test.
 """
@@ -10,38 +10,25 @@ few values that concern them. What belongs to a model is in its `model.toml`.
 from __future__ import annotations
 
 import inspect
-import ipaddress
-import math
-import os
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, NamedTuple, get_args, get_type_hints
 
-from wire.flows import checked_caller
-
-ENVIRONMENT_PREFIX = "DEMITASSE_"
-LOG_LEVELS = ("debug", "info", "warning", "error")
-
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+from coordinator.config_checks import (
+    LEAST_WEIGHT,
+    LOG_LEVELS,
+    MOST_WEIGHT,
+    REDIS_SCHEMES,
+    About,
+    Setting,
+    checked,
+    is_loopback,
+    refuse_unless,
+    weights_in,
+)
 
 MIB = 1024 * 1024
-#: Past these one caller would in effect have another class.
-LEAST_WEIGHT, MOST_WEIGHT = 0.01, 100.0
-
-
-class InvalidSettings(ValueError):
-    """A setting is refused; the text names source, key and value, and what is accepted."""
-
-
-class About(NamedTuple):
-    """What a field of `Settings` means, and what it may be."""
-
-    help: str
-    unit: str = ""
-    least: float = 0
-    most: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,70 +281,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         for setting in SETTINGS.values():
-            object.__setattr__(self, setting.name, _checked(setting, getattr(self, setting.name)))
-        _refuse_unless(
-            self.log_level in LOG_LEVELS, "log_level", self.log_level, f"one of {LOG_LEVELS}"
-        )
-        _refuse_unless(
-            self.admin_port != self.port or not self.port,
-            "admin_port",
-            self.admin_port,
-            "another port than that of the public API",
-        )
-        _refuse_unless(
-            self.admin_key_file or _is_loopback(self.admin_host),
-            "admin_host",
-            self.admin_host,
-            "an address of loopback, or another together with an admin_key_file",
-        )
-        _refuse_unless(
-            self.max_connections_per_address <= self.max_connections,
-            "max_connections_per_address",
-            self.max_connections_per_address,
-            f"at most max_connections, which is {self.max_connections}",
-        )
-        _refuse_unless(
-            not self.cache_redis_url or self.cache_redis_url.startswith(REDIS_SCHEMES),
-            "cache_redis_url",
-            self.cache_redis_url,
-            f"empty, or a URL that starts with one of {REDIS_SCHEMES}",
-        )
-        _refuse_unless(
-            _weights(self.caller_weights) is not None,
-            "caller_weights",
-            self.caller_weights,
-            f"empty, or callers with numbers from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}: "
-            "`nightly=0.2, app=5`",
-        )
-        _refuse_unless(
-            self.max_image_bytes <= self.max_body_bytes,
-            "max_image_bytes",
-            self.max_image_bytes,
-            f"at most max_body_bytes, which is {self.max_body_bytes}",
-        )
-        _refuse_unless(
-            self.default_timeout <= self.max_timeout,
-            "default_timeout",
-            self.default_timeout,
-            f"at most max_timeout, which is {self.max_timeout:g}",
-        )
-        _refuse_unless(
-            bool(self.link_certificate_file) == bool(self.link_key_file),
-            "link_certificate_file",
-            self.link_certificate_file,
-            "one together with link_key_file, or neither",
-        )
-        _refuse_unless(
-            self.poll_interval < self.lease_ttl,
-            "poll_interval",
-            self.poll_interval,
-            f"less than lease_ttl, which is {self.lease_ttl:g}",
-        )
+            object.__setattr__(self, setting.name, checked(setting, getattr(self, setting.name)))
+        for rule in _RULES:
+            refuse_unless(
+                rule.holds(self), rule.name, getattr(self, rule.name), rule.accepted(self)
+            )
 
     @property
     def weights(self) -> dict[str, float]:
         """What `caller_weights` says, by caller."""
-        return _weights(self.caller_weights) or {}
+        return weights_in(self.caller_weights) or {}
 
     @property
     def registry_url(self) -> str:
@@ -365,39 +298,65 @@ class Settings:
         return self.database_url or f"sqlite:///{self.home / 'registry.db'}"
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _weights(text: str) -> dict[str, float] | None:
-    """Shares by caller; None if it says none."""
-    weights: dict[str, float] = {}
-    for part in text.split(",") if text.strip() else ():
-        name, _, number = part.partition("=")
-        try:
-            caller, weight = checked_caller(name.strip()), float(number)
-        except ValueError:
-            return None
-        if caller in weights or not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
-            return None
-        weights[caller] = weight
-    return weights
-
-
-class Setting(NamedTuple):
-    """One field of `Settings`, for whoever checks or documents it."""
+class _Rule(NamedTuple):
+    """What one setting may be beside the others."""
 
     name: str
-    kind: type
-    default: Any
-    about: About
+    holds: Callable[[Settings], object]
+    accepted: Callable[[Settings], str]
 
-    @property
-    def variable(self) -> str:
-        return ENVIRONMENT_PREFIX + self.name.upper()
+
+_RULES = (
+    _Rule("log_level", lambda it: it.log_level in LOG_LEVELS, lambda it: f"one of {LOG_LEVELS}"),
+    _Rule(
+        "admin_port",
+        lambda it: it.admin_port != it.port or not it.port,
+        lambda it: "another port than that of the public API",
+    ),
+    _Rule(
+        "admin_host",
+        lambda it: it.admin_key_file or is_loopback(it.admin_host),
+        lambda it: "an address of loopback, or another together with an admin_key_file",
+    ),
+    _Rule(
+        "max_connections_per_address",
+        lambda it: it.max_connections_per_address <= it.max_connections,
+        lambda it: f"at most max_connections, which is {it.max_connections}",
+    ),
+    _Rule(
+        "cache_redis_url",
+        lambda it: not it.cache_redis_url or it.cache_redis_url.startswith(REDIS_SCHEMES),
+        lambda it: f"empty, or a URL that starts with one of {REDIS_SCHEMES}",
+    ),
+    _Rule(
+        "caller_weights",
+        lambda it: weights_in(it.caller_weights) is not None,
+        lambda it: (
+            f"empty, or callers with numbers from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}: "
+            "`nightly=0.2, app=5`"
+        ),
+    ),
+    _Rule(
+        "max_image_bytes",
+        lambda it: it.max_image_bytes <= it.max_body_bytes,
+        lambda it: f"at most max_body_bytes, which is {it.max_body_bytes}",
+    ),
+    _Rule(
+        "default_timeout",
+        lambda it: it.default_timeout <= it.max_timeout,
+        lambda it: f"at most max_timeout, which is {it.max_timeout:g}",
+    ),
+    _Rule(
+        "link_certificate_file",
+        lambda it: bool(it.link_certificate_file) == bool(it.link_key_file),
+        lambda it: "one together with link_key_file, or neither",
+    ),
+    _Rule(
+        "poll_interval",
+        lambda it: it.poll_interval < it.lease_ttl,
+        lambda it: f"less than lease_ttl, which is {it.lease_ttl:g}",
+    ),
+)
 
 
 def _settings() -> Iterator[Setting]:
@@ -408,94 +367,3 @@ def _settings() -> Iterator[Setting]:
 
 
 SETTINGS = {setting.name: setting for setting in _settings()}
-
-
-def load_settings(
-    file: Path | None = None,
-    environment: Mapping[str, str] = os.environ,
-    **overrides: Any,
-) -> Settings:
-    """Defaults, then the file, then the environment, then what the command line was given.
-
-    Args:
-        file: TOML, one key per setting. Without one, `DEMITASSE_CONFIG` names it;
-            without that, none is read.
-        overrides: by field name; None stands for "not given".
-
-    Raises:
-        InvalidSettings: naming the source, the key, the value and what is accepted.
-    """
-    if file is None and (named := environment.get(f"{ENVIRONMENT_PREFIX}CONFIG")):
-        file = Path(named)
-    values: dict[str, Any] = {}
-    for name, value in (_from_file(file) if file is not None else {}).items():
-        values[name] = _from_source(str(file), name, value)
-    for setting in SETTINGS.values():
-        if (text := environment.get(setting.variable)) is not None:
-            source = f"the environment, {setting.variable}"
-            values[setting.name] = _from_source(source, setting.name, _number(setting.kind, text))
-    for name, value in overrides.items():
-        if value is not None:
-            values[name] = _from_source("the command line", name, value)
-    return Settings(**values)
-
-
-def _from_file(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text())
-    except OSError as error:
-        raise InvalidSettings(f"{file}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"{file}: is not valid TOML: {error}") from error
-
-
-def _number(kind: type, text: str) -> Any:
-    """The text as a number where one is wanted and it is one; what it is not, is refused later."""
-    try:
-        if kind is int:
-            return int(text)
-        if kind is float:
-            return float(text)
-    except ValueError:
-        pass
-    return text
-
-
-def _from_source(source: str, name: str, value: Any) -> Any:
-    setting = SETTINGS.get(name)
-    if setting is None:
-        known = ", ".join(SETTINGS)
-        raise InvalidSettings(f"{source}: {name} = {value!r}: there is no such setting; {known}")
-    try:
-        return _checked(setting, value)
-    except InvalidSettings as error:
-        raise InvalidSettings(f"{source}: {error}") from error
-
-
-def _checked(setting: Setting, value: Any) -> Any:
-    """The value as the setting's own type, if it is one and in range."""
-    name, about = setting.name, setting.about
-    if setting.kind is Path:
-        _refuse_unless(isinstance(value, str | Path) and str(value), name, value, "a path")
-        return Path(value).expanduser().absolute()
-    if setting.kind is str:
-        _refuse_unless(isinstance(value, str), name, value, "a text")
-        return value
-    whole = setting.kind is int
-    good = type(value) is int or (type(value) is float and not whole and math.isfinite(value))
-    accepted = f"a {'whole number' if whole else 'number'}{_range(about)}"
-    _refuse_unless(good and about.least <= value <= about.most, name, value, accepted)
-    return value if whole else float(value)
-
-
-def _range(about: About) -> str:
-    unit = f" {about.unit}" if about.unit else ""
-    if about.most == math.inf:
-        return f" from {about.least:g}{unit}"
-    return f" from {about.least:g} to {about.most:g}{unit}"
-
-
-def _refuse_unless(good: object, name: str, value: Any, accepted: str) -> None:
-    if not good:
-        shown = str(value) if isinstance(value, Path) else repr(value)
-        raise InvalidSettings(f"{name} = {shown}: accepted is {accepted}")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from coordinator.config import InvalidSettings, Settings
+from coordinator.config import Settings
+from coordinator.config_checks import InvalidSettings
 from wire.credentials import (
     Credentials,
     InvalidCredentials,

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from coordinator.config import ENVIRONMENT_PREFIX, SETTINGS, Settings
+from coordinator.config import SETTINGS, Settings
+from coordinator.config_checks import ENVIRONMENT_PREFIX
 from deploy.coordinator import Post
 from deploy.listeners import Listeners
 from deploy.machine import address

@@ -20,7 +20,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from coordinator.config import InvalidSettings, Settings
+from coordinator.config import Settings
+from coordinator.config_checks import InvalidSettings
 from coordinator.credentials import admin_key, link_credentials
 from coordinator.decoder import DECODER, DECODER_VERSION
 from coordinator.errors import DemitasseError

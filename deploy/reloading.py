@@ -9,8 +9,11 @@ from coordinator.config import SETTINGS, Settings
 
 #: What processes other than coordinators were started with, or what sockets and files hang on.
 FIXED = frozenset(
-    "home host port admin_host admin_port processes database_url decoder_workers decode_timeout "
-    "decode_cpu max_image_pixels worker_starts templates".split()
+    {
+        *("home", "host", "port", "admin_host", "admin_port", "processes", "database_url"),
+        *("decoder_workers", "decode_timeout", "decode_cpu", "max_image_pixels"),
+        *("worker_starts", "templates"),
+    }
 )
 
 

@@ -34,7 +34,10 @@ ALLOWED = {
 
 #: Inside the coordinator: the later may know the earlier.
 COORDINATOR_ORDER = [
-    {"errors", "metrics", "config", "parcels", "records", "returns", "arrivals"},
+    {
+        *("config_checks", "config", "config_sources"),
+        *("errors", "metrics", "parcels", "records", "returns", "arrivals"),
+    },
     {
         *("router", "wire_codes", "credentials", "upgrade", "link"),
         *("cache", "digests", "flights", "together"),

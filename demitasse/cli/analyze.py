@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from coordinator.config import load_settings
+from coordinator.config_sources import load_settings
 from demitasse.cli.console import open_console, print_json, print_table
 from demitasse.cli.failures import api_explanation
 from demitasse.cli.options import AsJson, Home, listed

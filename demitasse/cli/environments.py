@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from coordinator.config import load_settings
+from coordinator.config_sources import load_settings
 from demitasse.cli.console import print_json, print_table, remark, say, size
 from demitasse.cli.options import AsJson, Home
 from demitasse.cli.registry import NothingPublished, open_catalog

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import typer
 
-from coordinator.config import load_settings
+from coordinator.config_sources import load_settings
 from coordinator.credentials import admin_key
 from demitasse.cli.console import print_json, print_table, say
 from demitasse.cli.failures import CommandError

@@ -21,7 +21,7 @@ def explanation(error: BaseException) -> str | None:
     """What to tell whoever typed the command; None: the error is not one of theirs."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from coordinator.config import InvalidSettings
+    from coordinator.config_checks import InvalidSettings
     from demitasse.client import ApiError
     from envs.errors import EnvironmentUnavailable
     from model_registry.errors import RegistryError

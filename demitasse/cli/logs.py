@@ -14,7 +14,7 @@ from typing import IO, Annotated, Self
 
 import typer
 
-from coordinator.config import load_settings
+from coordinator.config_sources import load_settings
 from demitasse.cli.console import remark
 from demitasse.cli.failures import CommandError
 from demitasse.cli.options import Home

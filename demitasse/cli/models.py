@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from coordinator.config import load_settings
+from coordinator.config_sources import load_settings
 from demitasse.cli.console import admission, milliseconds, print_json, print_table, remark, say
 from demitasse.cli.limits import Admissions, limits, read_admissions
 from demitasse.cli.options import AsJson, Home, ModelName

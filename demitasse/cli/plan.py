@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from coordinator.config import load_settings
+from coordinator.config_sources import load_settings
 from demitasse.cli.console import admission, milliseconds, print_json, print_table, remark
 from demitasse.cli.failures import CommandError
 from demitasse.cli.options import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.config import load_settings
+from coordinator.config_sources import load_settings
 from demitasse.cli.console import say
 from demitasse.cli.failures import CommandError
 from demitasse.cli.options import Home

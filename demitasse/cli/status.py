@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from coordinator.config import load_settings
+from coordinator.config_sources import load_settings
 from demitasse.cli.console import print_json, print_table, remark, say, show
 from demitasse.cli.limits import Admissions, governing, read_admissions
 from demitasse.cli.options import AsJson, Home

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from coordinator.config import load_settings
+from coordinator.config_sources import load_settings
 from demitasse.cli.console import open_console
 from demitasse.cli.failures import CommandError
 from demitasse.cli.options import Home, listed

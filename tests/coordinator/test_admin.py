@@ -10,7 +10,7 @@ import pytest
 from edge import calling
 from stage import Stage, eventually
 
-from coordinator.config import InvalidSettings
+from coordinator.config_checks import InvalidSettings
 from coordinator.credentials import admin_key
 from coordinator.http.access import ADMIN
 from wire.tuning import Tuning

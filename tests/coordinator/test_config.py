@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.config import SETTINGS, InvalidSettings, Setting, Settings, load_settings
+from coordinator.config import SETTINGS, Settings
+from coordinator.config_checks import InvalidSettings, Setting
+from coordinator.config_sources import load_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -20,7 +20,8 @@ from aiohttp import web
 from edge import calling
 from stage import Stage, eventually
 
-from coordinator.config import InvalidSettings, Settings
+from coordinator.config import Settings
+from coordinator.config_checks import InvalidSettings
 from coordinator.credentials import link_credentials
 from coordinator.errors import NotServing
 from coordinator.link import Link, open_link, settling
