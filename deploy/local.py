@@ -10,15 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import hashlib
 import os
-import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from coordinator.config import Settings
 from coordinator.config_checks import InvalidSettings
@@ -29,24 +24,22 @@ from coordinator.router import resolve, served
 from deploy.building import build
 from deploy.control import Refused, Say, taking_orders
 from deploy.fronts import Fronts, NotRolled
+from deploy.leasing import HeldLeases
 from deploy.listeners import Listeners, open_listeners
-from deploy.machine import DeploymentError, address, socket_folder
+from deploy.machine import DeploymentError, address
 from deploy.minion import Minion
-from deploy.orphans import Orphans
+from deploy.premises import Premises
 from deploy.reloading import NotReloaded, changed
 from deploy.services import decoder_service, model_service, template_key
 from deploy.status import (
-    LOCK_FILE,
     ProcessInfo,
     Status,
     forget_status,
     read_status,
-    run_folder,
     write_status,
 )
 from deploy.templates import Templates
 from minion.host.spec import ServiceSpec
-from minion.host.temporary import remove_folder
 from model_registry.artifacts import ArtifactStore
 from model_registry.catalog import Catalog
 from model_registry.leases import Leases, Replica
@@ -57,8 +50,6 @@ __all__ = ["DeploymentError", "LocalDeployment", "ProcessInfo", "Status", "read_
 
 #: How often the registry is asked what should run.
 WATCH_SECONDS = 0.5
-#: Whoever reads the status holds the lock for an instant, to see whether somebody else does.
-LOCK_SECONDS = 0.5
 #: What a process takes to be gone that was killed.
 _ENDING_SECONDS = 0.02
 _GENERATIONS = 50
@@ -92,23 +83,17 @@ class LocalDeployment:
         self._as_read = settings  # with port 0, where any will do
         self._reread = reread or (lambda: self._as_read)
         self._building = asyncio.Semaphore(2)  # more would only share the same network and cores
-        self.run_folder = run_folder(settings.home)
+        self.premises = Premises(settings.home)
         self._models = models
         self._on_change = on_change
         self._engine = open_engine(settings.registry_url)
         self._catalog = Catalog(self._engine, ArtifactStore(settings.home / "artifacts"))
-        self._leases = Leases(self._engine)
+        self._leases = HeldLeases(Leases(self._engine))
         self._fronts: Fronts | None = None
         self._templates = Templates(self, settings.templates)
         self._minions: dict[Key, Minion] = {}
         self._retired: dict[asyncio.Task[None], Minion] = {}
-        self._leased: dict[str, Replica] = {}
-        self._unlisted: set[str] = set()  # replicas that the registry does not list yet
-        self._renewal_due = 0.0  # monotonic
         self._wake = asyncio.Event()
-        self._sockets = socket_folder(self.run_folder)
-        self._temporary = self._sockets / "t"
-        self._orphans = Orphans(self._temporary)
         self._dirty = False
         self._trouble = ""
 
@@ -120,7 +105,7 @@ class LocalDeployment:
             InvalidSettings: a file with a secret of coordinators is missing or wrong.
         """
         _read_secrets(self.settings)  # said here, before each of them ends because of it
-        with self._locked(), self._ports() as (public, admin):
+        with self.premises.locked(), self._ports() as (public, admin):
             try:
                 await asyncio.to_thread(migrate, self._engine)
                 await self._serve(public, admin, stop, abort)
@@ -163,51 +148,8 @@ class LocalDeployment:
         self._on_change()
 
     def lease(self, replica: Replica) -> None:
-        self._leased[replica.id] = replica
-        self._unlisted.add(replica.id)
+        self._leases.hold(replica)
         self._wake.set()
-
-    def socket_path(self, name: str) -> Path:
-        # The path must fit into sockaddr_un, whatever the model is called.
-        return self._sockets / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.sock"
-
-    def temporary_path(self, name: str) -> Path:
-        # Models make sockets in theirs.
-        return self._temporary / hashlib.sha256(name.encode()).hexdigest()[:8]
-
-    def log_path(self, id: str) -> Path:
-        folder = self.settings.home / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{id}.log"
-
-    # What is held while it runs.
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """The home is ours. What a supervisor that was killed left behind is cleared away."""
-        lock = FileLock(self.run_folder / LOCK_FILE, timeout=LOCK_SECONDS)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise DeploymentError(
-                f"{self.settings.home} is in use by another `demitasse up`; "
-                "stop that one, or choose another --home"
-            ) from None
-        try:
-            self._clear()
-            yield
-        finally:
-            self._clear()
-            if self._sockets != self.run_folder:
-                with contextlib.suppress(OSError):
-                    self._sockets.rmdir()
-            lock.release()
-
-    def _clear(self) -> None:
-        for left in (*self._sockets.glob("*.sock"), *self.run_folder.glob("*.json")):
-            left.unlink()
-        self._orphans.end_all()
-        remove_folder(self._temporary)
 
     @contextlib.contextmanager
     def _ports(self) -> Iterator[tuple[Listeners, Listeners]]:
@@ -237,7 +179,7 @@ class LocalDeployment:
         try:
             self._start_decoder()
             acts = {"restart": self.restart, "reload": self.reload}
-            async with taking_orders(self._sockets, acts):
+            async with taking_orders(self.premises.sockets, acts):
                 while not (stop.is_set() or abort.is_set()):
                     await self._attempt(self._look_after_everything())
                     await _any_of(stop, abort, self._wake, within=self._look_seconds)
@@ -294,27 +236,14 @@ class LocalDeployment:
 
     async def _look_after_everything(self) -> None:
         self._wake.clear()
-        await asyncio.to_thread(self._orphans.end_adopted)
+        await asyncio.to_thread(self.premises.orphans.end_adopted)
         await self._keep_leases()
         await self._follow_registry(await asyncio.to_thread(self._catalog.snapshot))
         self._write_status()
 
     async def _keep_leases(self) -> None:
-        alive = {
-            minion.id: self._leased[minion.id]
-            for minion in self._minions.values()
-            if minion.pid is not None and minion.id in self._leased
-        }
-        ttl = self.settings.lease_ttl
-        missing = set(self._unlisted)
-        now = time.monotonic()
-        if now >= self._renewal_due:  # every renewal waits for the disk
-            missing |= await asyncio.to_thread(self._leases.renew, list(alive), ttl=ttl)
-            self._renewal_due = now + ttl / 3
-        for id in missing & alive.keys():
-            await asyncio.to_thread(self._leases.put, alive[id], ttl=ttl)
-            if self._leased[id] is alive[id]:  # not started again meanwhile
-                self._unlisted.discard(id)
+        living = [minion.id for minion in self._minions.values() if minion.pid is not None]
+        await self._leases.keep(living, self.settings.lease_ttl)
 
     async def _follow_registry(self, snapshot: Snapshot) -> None:
         """Starts minions for what should be served and is not, and stops the others."""
@@ -325,7 +254,7 @@ class LocalDeployment:
                 self._minions[key].start(partial(self._prepare, entry=entry, version=version))
                 self.changed()
         for key in [key for key in self._minions if key not in wanted and key[0] != DECODER]:
-            await asyncio.to_thread(self._leases.drop, [self._minions[key].id])
+            await self._leases.drop(self._minions[key].id)
             self._retire(self._minions.pop(key))
         minions = (*self._minions.values(), *self._retired.values())
         await self._templates.keep({minion.template for minion in minions})
@@ -357,7 +286,7 @@ class LocalDeployment:
                 self.settings.home / "envs",
                 wanted.python,
                 version.directory / wanted.requirements if wanted.requirements else None,
-                log=self.log_path(minion.id),
+                log=self.premises.log_path(minion.id),
                 progress=lambda line: minion.set_state("building", line),
             )
         minion.template = await asyncio.to_thread(template_key, version, python=python)
@@ -374,9 +303,9 @@ class LocalDeployment:
             self.settings,
             public,
             admin,
-            log=self.log_path,
-            siblings=self._sockets,
-            metrics=self.run_folder / "metrics",
+            log=self.premises.log_path,
+            siblings=self.premises.sockets,
+            metrics=self.premises.run_folder / "metrics",
             only=self._models,
             changed=self.changed,
         )
@@ -398,7 +327,7 @@ class LocalDeployment:
         aborted.cancel()
         await draining
         forget_status(self.settings.home)
-        await asyncio.to_thread(self._leases.drop, list(self._leased))
+        await self._leases.drop_all()
 
     async def _drain(self, fronts: Fronts) -> None:
         grace = self.settings.drain_grace
@@ -412,7 +341,7 @@ class LocalDeployment:
     async def _end_orphans(self) -> None:
         """Ends what was killed hosts' and templates', one generation after another."""
         for _ in range(_GENERATIONS):
-            if not self._orphans.end_adopted():
+            if not self.premises.orphans.end_adopted():
                 return
             await asyncio.sleep(_ENDING_SECONDS)
 

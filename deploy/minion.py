@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Protocol
 
 import aiohttp
@@ -21,6 +20,7 @@ from coordinator.config import Settings
 from deploy.building import NotBuilt
 from deploy.child import Child
 from deploy.machine import cores
+from deploy.premises import Premises
 from deploy.silence import Silence
 from deploy.templates import TemplateKey
 from minion.host.spec import ServiceSpec, write_spec
@@ -38,20 +38,13 @@ class Site(Protocol):
     """What a replica needs of the deployment that it is part of."""
 
     settings: Settings
-    run_folder: Path
+    premises: Premises
 
     def changed(self) -> None:
         """What is known of the replica is not what it was."""
 
     def lease(self, replica: Replica) -> None:
         """The replica was just started: coordinators should connect to it."""
-
-    def socket_path(self, id: str) -> Path: ...
-
-    def temporary_path(self, id: str) -> Path:
-        """A folder for what its workers need for a while; the path is short."""
-
-    def log_path(self, id: str) -> Path: ...
 
 
 class Minion:
@@ -71,8 +64,8 @@ class Minion:
         # An epoch grows with every start, also across restarts of the supervisor. Its first
         # one is in the socket's name: a predecessor may still drain behind its own.
         self._first_epoch = int(time.time() * 1000)
-        self._socket = site.socket_path(f"{self.id}-{self._first_epoch}")
-        self._temporary = site.temporary_path(f"{self.id}-{self._first_epoch}")
+        self._socket = site.premises.socket_path(f"{self.id}-{self._first_epoch}")
+        self._temporary = site.premises.temporary_path(f"{self.id}-{self._first_epoch}")
         self._silence = Silence(time.monotonic())
         self._stopping = False
         self._child: Child | None = None
@@ -162,7 +155,7 @@ class Minion:
         site = self._site
         self._child = Child(
             lambda starts: self._command(spec, starts),
-            log=site.log_path(self.id),
+            log=site.premises.log_path(self.id),
             environment=os.environ,
             on_start=self._on_start,
             on_end=self._on_end,
@@ -177,13 +170,13 @@ class Minion:
 
     def _command(self, spec: ServiceSpec, starts: int) -> list[str]:
         site = self._site
-        file = site.run_folder / f"{self.id}.json"
+        file = site.premises.run_folder / f"{self.id}.json"
         started = msgspec.structs.replace(
             spec,
             epoch=self._first_epoch + starts,
             temporary=str(self._temporary),
             starts=site.settings.worker_starts or cores(),
-            starts_folder=str(site.run_folder / "starts"),
+            starts_folder=str(site.premises.run_folder / "starts"),
         )
         write_spec(started, file)
         return [

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from deploy.child import Child
+from deploy.premises import Premises
 from deploy.status import ProcessInfo
 from minion.host.environment import worker_environment
 from minion.host.restarts import describe_ending
@@ -34,12 +35,10 @@ class TemplateKey(NamedTuple):
 class Site(Protocol):
     """What templates need of the deployment that they are part of."""
 
+    premises: Premises
+
     def changed(self) -> None:
         """What is known of one is not what it was."""
-
-    def socket_path(self, name: str) -> Path: ...
-
-    def log_path(self, id: str) -> Path: ...
 
 
 class Templates:
@@ -93,7 +92,7 @@ def _name(key: TemplateKey) -> str:
 
 def _socket(site: Site, key: TemplateKey) -> Path:
     """The same for every template of this key: hosts are told once, and may have to wait for it."""
-    return site.socket_path(_name(key))
+    return site.premises.socket_path(_name(key))
 
 
 class _Template:
@@ -109,7 +108,7 @@ class _Template:
                 *("--socket", str(_socket(site, key)), "--parent-pid", str(os.getpid())),
                 *key.modules,
             ],
-            log=site.log_path(_name(key)),
+            log=site.premises.log_path(_name(key)),
             environment=worker_environment(os.environ, threads=1),
             on_start=lambda starts, pid: self._set("running"),
             on_end=self._on_end,

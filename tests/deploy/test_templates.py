@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.premises import Premises
 from deploy.status import ProcessInfo
 from deploy.templates import TemplateKey, Templates
 from tests.minion.service import DEADLINE_SECONDS, alive, eventually
@@ -26,20 +27,16 @@ class Site:
     """Where the templates of a test keep their sockets and logs."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.premises = Premises(folder)
         self._bell = asyncio.Event()
 
     def changed(self) -> None:
         self._bell.set()
 
-    def socket_path(self, name: str) -> Path:
-        return self._folder / f"{name}.sock"
-
-    def log_path(self, id: str) -> Path:
-        return self._folder / f"{id}.log"
-
     def logs(self) -> str:
-        return "".join(log.read_text() for log in self._folder.glob("*.log"))
+        return "".join(
+            log.read_text() for log in self.premises.log_path("any").parent.glob("*.log")
+        )
 
     async def until(self, templates: Templates, *states: str) -> list[ProcessInfo]:
         """Waits until the templates have these states."""
