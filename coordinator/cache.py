@@ -53,7 +53,7 @@ class AccuracyRule(NamedTuple):
 
     def _lasts(self, version: Version, entry: ModelEntry) -> bool:
         accuracy = version.manifest.accuracy
-        if accuracy is None or accuracy < self.minimum:
+        if not version.manifest.pure or accuracy is None or accuracy < self.minimum:
             return False
         superseding = accuracy + self.step - _ROUNDING
         return not any(

@@ -137,7 +137,7 @@ class Photos:
         started = time.monotonic()
         versions = question.versions
         digest = await digest_of(question.file) if self._results.on else os.urandom(DIGEST_BYTES)
-        keys = {name: key_of(each.digest, _KIND, digest) for name, each in versions.items()}
+        keys = {name: _key(each, digest) for name, each in versions.items()}
         known = self._remembered(versions, keys, seats, started)
         asked = {name: each for name, each in versions.items() if name not in known}
         refused = self._without_place(asked, keys, seats)
@@ -300,6 +300,12 @@ class Photos:
                 return await decode(ticket, photo.file, photo.transforms, photo.deadline)
         except DemitasseError as error:
             return error
+
+
+def _key(version: Version, digest: bytes) -> Key:
+    """Of a version that is not pure a photo is another one each time it comes."""
+    input_digest = digest if version.manifest.pure else os.urandom(DIGEST_BYTES)
+    return key_of(version.digest, _KIND, input_digest)
 
 
 def _is_enough(

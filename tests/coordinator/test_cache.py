@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def test_only_a_version_of_enough_recorded_accuracy_is_remembered(
     accuracy: float | None, remembered: bool
 ) -> None:
     assert lasting(version("1.0.0", accuracy)) == (["1.0.0"] if remembered else [])
+
+
+def test_a_version_whose_answers_depend_on_more_than_the_input_is_not_remembered():
+    drawing = version("1.0.0", 0.9)
+    drawing = replace(drawing, manifest=replace(drawing.manifest, pure=False))
+
+    assert lasting(drawing) == []
 
 
 def test_another_metric_is_no_accuracy():

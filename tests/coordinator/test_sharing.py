@@ -96,6 +96,26 @@ async def test_fifty_at_once_are_one_decode_and_one_execution_whatever_the_limit
     assert (host.lane.bouncer.admitted, decoded.since()) == (1, 1)
 
 
+async def test_a_version_that_is_not_pure_is_asked_by_each_and_never_answers_from_memory(
+    stage: Stage,
+) -> None:
+    gate = stage.gate()
+    await stage.decoder()
+    stage.publish("picture", accuracy=0.9, pure=False, queue_limit=3)
+    host = await stage.host("picture", options={"gate": str(gate.path)})
+    coordinator = await stage.coordinator()
+
+    async with sending(coordinator) as first, sending(coordinator) as second:
+        async with gate.held():
+            await eventually(lambda: coordinator.replica("picture").taken == 2, "each has a place")
+        with gate.open():
+            replies = [entry(await first.reply()), entry(await second.reply())]
+            replies.append(entry(await coordinator.analyze(RED)))
+
+    assert not any({"shared", "cached"} & reply.keys() for reply in replies)
+    assert host.lane.bouncer.admitted == 3
+
+
 async def test_of_fifty_other_photos_those_beyond_the_limit_are_refused(stage: Stage) -> None:
     gate, _ = await gated(stage, queue_limit=3)
     coordinator = await stage.coordinator()
