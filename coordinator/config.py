@@ -199,7 +199,12 @@ class Settings:
     ] = 10.0
     decode_cpu: Annotated[
         float,
-        About("CPU that decoding may take per MiB begun of a file.", unit="seconds", least=0.001),
+        About(
+            "CPU that decoding may take per MiB begun of a file.",
+            unit="seconds",
+            least=0.001,
+            most=3600,
+        ),
     ] = 1.0
     cache_bytes: Annotated[
         int,

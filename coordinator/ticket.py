@@ -16,7 +16,14 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from coordinator.arrivals import Note
-from coordinator.errors import DemitasseError, Draining, InvalidOutput, NotServing, QueueFull
+from coordinator.errors import (
+    DemitasseError,
+    Draining,
+    InvalidOutput,
+    NotServing,
+    QueueFull,
+    WorkerCrashed,
+)
 from coordinator.link import Link, Settle, settling
 from coordinator.metrics import count_second_attempt
 from coordinator.replica import NOT_SERVING_RETRY_SECONDS, Replica, not_serving
@@ -26,6 +33,9 @@ from wire.errors import WireError
 from wire.examples import Result
 from wire.flows import Flow
 from wire.tensor import Tensor, made
+
+#: What those are told who must not be run again, and may have been run.
+_ONCE = "the model's minion was lost while it may have worked on this: not run again"
 
 
 class Lost(NamedTuple):
@@ -198,7 +208,10 @@ class Ticket:
             if self._may_go_again(outcome, link):
                 self._strand(replica)
                 return
-        elif isinstance(outcome, (QueueFull, Draining)):
+            if _is_lost(outcome, link):
+                self.give_up(WorkerCrashed(_ONCE))
+                return
+        elif _was_not_begun(outcome, link):
             # It had been let in, and nothing was begun there: not yet the second attempt.
             if time.monotonic() < self.until:
                 self._again.add_refused(self)
@@ -216,8 +229,7 @@ class Ticket:
         """Whether the host was lost, and a second attempt does no harm."""
         if isinstance(outcome, Draining):  # nothing was begun
             return True
-        lost = isinstance(outcome, NotServing) and bool(link.ending)
-        return lost and self._again.permits(self.place)
+        return _is_lost(outcome, link) and self._again.permits(self.place)
 
     def close(self) -> None:
         """Gives the place back. What is still in flight is called off."""
@@ -237,3 +249,13 @@ class Ticket:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _is_lost(outcome: DemitasseError, link: Link) -> bool:
+    """Whether nobody knows what has become of it."""
+    return isinstance(outcome, NotServing) and bool(link.ending)
+
+
+def _was_not_begun(outcome: DemitasseError, link: Link) -> bool:
+    """Whether it was refused by a host that is there."""
+    return isinstance(outcome, (QueueFull, Draining, NotServing)) and not link.ending

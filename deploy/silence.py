@@ -36,6 +36,6 @@ class Silence:
         """It has not answered; whether it hangs."""
         gap, self._asked = now - self._asked, now
         if gap > LONGEST_LOOK_SECONDS:
-            self._heard += gap
+            self._heard += gap - LONGEST_LOOK_SECONDS / 2  # or who is always late would never know
         self.misses += 1
         return self.misses >= HUNG_AFTER_MISSES and now - self._heard >= self._limit

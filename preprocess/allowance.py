@@ -99,9 +99,9 @@ class Limits:
         """
         _, hard = before = resource.getrlimit(resource.RLIMIT_DATA)
         most = self._memory if hard == resource.RLIM_INFINITY else min(self._memory, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
-        signal.setitimer(signal.ITIMER_PROF, KERNELS_PATIENCE * cpu_seconds)
         try:
+            resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+            signal.setitimer(signal.ITIMER_PROF, KERNELS_PATIENCE * cpu_seconds)
             yield
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)

@@ -224,12 +224,12 @@ def _read(
     if width * height > limits.pixels or max(width, height) > MAX_SIDE:
         raise _too_large(limits.pixels)
     extent: tuple[float, float] = (width, height)
+    per_pixel = bytes_per_pixel(image, format_name)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        extent = _reduce(image, transforms)
+        extent = _reduce(image, transforms, (limits.memory_bytes - held) // per_pixel)
     elif format_name == "PNG" and png_work(image) > PNG_WORK_PER_SECOND * limits.cpu_seconds:
         raise DecodeError(TOO_COSTLY, "the PNG has too many bytes of pixels for its size")
-    taken = image.width * image.height * bytes_per_pixel(image, format_name)
-    if held + taken > limits.memory_bytes:
+    if held + image.width * image.height * per_pixel > limits.memory_bytes:
         raise _too_much_memory()
     image.decodermaxblock = _BLOCK_BYTES
     image.load()
@@ -243,13 +243,18 @@ def _read(
 
 
 def _reduce(
-    image: JpegImagePlugin.JpegImageFile, transforms: Sequence[Transform]
+    image: JpegImagePlugin.JpegImageFile, transforms: Sequence[Transform], most_pixels: int
 ) -> tuple[float, float]:
-    """Ask libjpeg for 1/8, 1/4 or 1/2 of the size, if that is enough; what is left of it."""
+    """Ask libjpeg for 1/8, 1/4 or 1/2 of the size, if that is enough; what is left of it.
+
+    Where memory is too scarce for the margin, all that was wanted is enough.
+    """
     width, height = image.size
     upright = (height, width) if is_sideways(_orientation(image)) else (width, height)
-    needed = MARGIN * max((transform.scale(*upright) for transform in transforms), default=0)
-    divisor = next((d for d in (8, 4, 2) if d * needed <= 1), 1)
+    needed = max((transform.scale(*upright) for transform in transforms), default=0)
+    divisor = next((d for d in (8, 4, 2) if d * MARGIN * needed <= 1), 1)
+    while divisor < 8 and width * height > most_pixels * divisor**2 and 2 * divisor * needed <= 1:
+        divisor *= 2
     # draft() takes the largest divisor that leaves at least the size it is given.
     drafted = image.draft(None, (max(1, width // divisor), max(1, height // divisor)))
     if drafted is None:
@@ -262,6 +267,8 @@ def _orientation(image: Image.Image) -> int:
     """1 to 8; 1 where the metadata say nothing or cannot be read: the photo still can."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation)
+    except (MemoryError, OutOfTime):
+        raise
     except Exception:  # as many kinds as in decode_image
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -73,13 +73,17 @@ def survey(data: bytes, *, most_scans: int, most_segments: int) -> Survey:
 def _blocks(frame: bytes) -> dict[int, int]:
     """How many there are of each component."""
     height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
-    sampled = {
-        part[0]: (part[1] >> 4, part[1] & 15)
+    sampled = [
+        (part[0], part[1] >> 4, part[1] & 15)
         for part in (frame[at : at + 3] for at in range(6, len(frame) - 2, 3))
-    }
-    widest = max((across for across, _ in sampled.values()), default=1) or 1
-    tallest = max((down for _, down in sampled.values()), default=1) or 1
-    return {
-        number: -(-width * across // (widest * _BLOCK)) * -(-height * down // (tallest * _BLOCK))
-        for number, (across, down) in sampled.items()
-    }
+    ]
+    widest = max((across for _, across, _ in sampled), default=1) or 1
+    tallest = max((down for _, _, down in sampled), default=1) or 1
+    blocks: dict[int, int] = {}
+    for number, across, down in sampled:  # two of one number have memory each
+        wide, high = (
+            -(-width * across // (widest * _BLOCK)),
+            -(-height * down // (tallest * _BLOCK)),
+        )
+        blocks[number] = blocks.get(number, 0) + wide * high
+    return blocks

@@ -42,7 +42,7 @@ class Expectation:
         """Seconds until the next look; 0: it is overdue, infinity: nothing is expected."""
         gap, self._looked = now - self._looked, now
         if gap > LONGEST_LOOK_SECONDS:
-            self._until += gap
+            self._until += gap - LOOK_SECONDS  # or who is always late would wait for ever
         left = self._until - now
         return left if left == math.inf else max(min(left, LOOK_SECONDS), 0.0)
 

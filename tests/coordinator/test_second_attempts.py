@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from stage import Gate, Host, Stage, eventually
 
-from coordinator.errors import NotServing
+from coordinator.errors import NotServing, WorkerCrashed
 from coordinator.fleet import Fleet
 from coordinator.replica import Replica
 from coordinator.ticket import Prediction, Ticket
@@ -161,16 +161,18 @@ async def test_who_was_lost_and_finds_no_room_in_time_is_not_told_that_the_queue
     assert refused.value.retry_after
 
 
-async def test_what_must_not_be_computed_twice_is_not_serving(stage: Stage) -> None:
+async def test_who_must_not_be_computed_twice_is_not_told_to_come_again(
+    stage: Stage,
+) -> None:
     gate, host, fleet, _ = await gated(stage)
     fleet.second_attempts.only_once = frozenset({("gate", "1.0.0")})
     with asking(fleet, 1) as (_, one), asking(fleet, 2) as (_, two):
         async with lost(gate, host):
             errors = await asyncio.gather(one, two, return_exceptions=True)
 
-    assert [type(each) for each in errors] == [NotServing] * 2
+    assert [type(each) for each in errors] == [WorkerCrashed] * 2
     assert len(set(map(id, errors))) == 2, "an error is raised by one request alone"
-    assert all(isinstance(each, NotServing) and each.retry_after for each in errors)
+    assert not any(each.retryable for each in errors if isinstance(each, WorkerCrashed))
     assert host.lane.bouncer.admitted == 2
 
 

@@ -42,7 +42,7 @@ def test_what_is_expected_later_has_a_time_of_its_own() -> None:
     assert math.isclose(looked_at(expectation, 500.0), 501.0)
 
 
-def test_who_slept_finds_as_much_time_left_as_there_was() -> None:
+def test_who_slept_finds_as_much_time_left_as_there_was_but_for_a_look() -> None:
     expectation = Expectation()
     expectation.begin(30.0, now=100.0)
     for _ in range(8):
@@ -50,17 +50,27 @@ def test_who_slept_finds_as_much_time_left_as_there_was() -> None:
 
     assert expectation.look(5000.0) > 0
 
-    assert math.isclose(looked_at(expectation, 5000.0), 5030.0)
+    assert math.isclose(looked_at(expectation, 5000.0), 5030.0 - LOOK_SECONDS)
 
 
-def test_who_slept_twice_has_lost_nothing_either() -> None:
+def test_who_slept_twice_has_lost_two_looks() -> None:
     expectation = Expectation()
-    expectation.begin(LOOK_SECONDS, now=0.0)
+    expectation.begin(1.0, now=0.0)
 
     expectation.look(60.0)
     expectation.look(120.0)
 
-    assert math.isclose(looked_at(expectation, 120.0), 120.0 + LOOK_SECONDS)
+    assert math.isclose(looked_at(expectation, 120.0), 121.0 - 2 * LOOK_SECONDS)
+
+
+def test_who_is_always_late_by_more_finds_it_some_time() -> None:
+    expectation, looks = Expectation(), 0
+    expectation.begin(1.0, now=0.0)
+
+    while expectation.look(looks * (LONGEST_LOOK_SECONDS + 0.1)):
+        looks += 1
+
+    assert looks <= 1.0 / LOOK_SECONDS + 1
 
 
 def test_who_is_only_late_has_not_slept() -> None:

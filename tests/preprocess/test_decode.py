@@ -273,6 +273,14 @@ def test_a_jpeg_is_decoded_at_the_least_scale_that_leaves_twice_what_is_wanted(
     assert (picture.width, picture.height) == (4000, 500)
 
 
+def test_a_jpeg_that_would_take_too_much_memory_is_decoded_no_larger_than_is_wanted():
+    data = encoded(Image.new("RGB", (7300, 5470)), "JPEG", progressive=True, subsampling=0)
+
+    picture = decode(data, Transform(600, 600, Resize.CROP))
+
+    assert picture.image.size == (913, 684)
+
+
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 @pytest.mark.parametrize(
     ("transform", "expected"),

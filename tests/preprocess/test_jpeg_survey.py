@@ -43,6 +43,14 @@ def test_a_progressive_jpeg_holds_all_coefficients_in_two_bytes() -> None:
     assert told.visits == 2 * 180 + 8 * 60
 
 
+def test_components_of_one_number_are_held_each() -> None:
+    data = bytearray(written(80, 48, subsampling=0, progressive=True))
+    at = data.index(b"\xff\xc2") + 10  # behind marker, length, depth, sides and their count
+    data[at + 3] = data[at + 6] = data[at]
+
+    assert surveyed(bytes(data)).coefficient_bytes == 3 * 60 * 64 * 2
+
+
 def test_components_in_scans_of_their_own_are_held() -> None:
     apart = [jpegs.baseline(80, 48, [number]) for number in (1, 2, 3)]
     data = jpegs.jpeg(80, 48, FULL_COLOUR, *apart, frame=BASELINE)
