@@ -115,17 +115,21 @@ def show(calm: list[Load], hostile: list[Load], ends: list[dict[str, float]]) ->
 async def attack(port: int) -> dict[str, float]:
     """How many of each kind were hung up on, and after how many seconds the last was."""
     async with contextlib.AsyncExitStack() as stack:
-        sockets = []
-        for number in range(HALF_HEADS + READERS):
-            sent = HALVES[number % 2] if number < HALF_HEADS else DOCUMENT
-            sockets.append(await stack.enter_async_context(open_connection(port)))
-            await asyncio.get_running_loop().sock_sendall(sockets[-1], sent)
+        loop = asyncio.get_running_loop()
+        slow, half = [], []
+        for _ in range(READERS):
+            slow.append(await stack.enter_async_context(open_connection(port)))
+            await loop.sock_sendall(slow[-1], DOCUMENT)
+        for each in slow:  # what an answer costs is no part of what its reading does
+            await loop.sock_recv(each, 1)
+        for number in range(HALF_HEADS):
+            half.append(await stack.enter_async_context(open_connection(port)))
+            await loop.sock_sendall(half[-1], HALVES[number % 2])
         began = time.monotonic()
         print("connected", flush=True)
-        heads = [half_a_head(each, began) for each in sockets[:HALF_HEADS]]
+        heads = [half_a_head(each, began) for each in half]
         readers = [
-            a_byte_a_second(each, began, number / READERS)
-            for number, each in enumerate(sockets[HALF_HEADS:])
+            a_byte_a_second(each, began, number / READERS) for number, each in enumerate(slow)
         ]
         ends = await asyncio.gather(*heads, *readers)
     found: dict[str, float] = {}
