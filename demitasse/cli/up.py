@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import signal
 import sys
 from functools import partial
@@ -23,7 +25,7 @@ from demitasse.cli.processes import Narrator, process_table
 from wire.lifetimes import adopt_orphans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.live import Live
 
@@ -55,7 +57,7 @@ def up(
     ] = None,
 ) -> None:
     """Start everything and stay. Ctrl-C or SIGTERM: finish what was begun; again: end at once.
-    SIGHUP: as `demitasse reload`."""
+    SIGHUP: as `demitasse reload`, or on a terminal, which was closed then: as SIGTERM."""
     read = partial(load_settings, home=home, port=port, admin_port=admin_port, processes=processes)
     raise typer.Exit(asyncio.run(_run(read, listed(models))))
 
@@ -64,7 +66,8 @@ async def _run(read: Callable[[], Settings], models: list[str]) -> int:
     """Returns the exit status."""
     from deploy.local import DeploymentError, LocalDeployment
 
-    screen: Screen = LiveScreen() if sys.stdout.isatty() else PlainScreen()
+    on_terminal = sys.stdout.isatty()
+    screen: Screen = LiveScreen() if on_terminal else PlainScreen()
     deployment: LocalDeployment
     over = False
 
@@ -75,8 +78,8 @@ async def _run(read: Callable[[], Settings], models: list[str]) -> int:
     adopt_orphans()
     deployment = LocalDeployment(read(), models=models, reread=read, on_change=on_change)
     stop, abort = asyncio.Event(), asyncio.Event()
-    ended_by = _stop_on_signals(stop, abort, screen)
-    reloads = _reload_on_signal(deployment, screen)
+    ended_by = _stop_on_signals(stop, abort, screen, on_terminal=on_terminal)
+    reloads = None if on_terminal else _reload_on_signal(deployment, screen)
     with screen:
         probe = asyncio.create_task(_say_when_it_answers(deployment, screen))
         try:
@@ -86,7 +89,8 @@ async def _run(read: Callable[[], Settings], models: list[str]) -> int:
         finally:
             over = True
             probe.cancel()
-            reloads.cancel()
+            if reloads is not None:
+                reloads.cancel()
     if abort.is_set():
         return _SIGNAL_EXIT + ended_by[-1]
     if not deployment.finished:
@@ -96,7 +100,9 @@ async def _run(read: Callable[[], Settings], models: list[str]) -> int:
     return 0
 
 
-def _stop_on_signals(stop: asyncio.Event, abort: asyncio.Event, screen: Screen) -> list[int]:
+def _stop_on_signals(
+    stop: asyncio.Event, abort: asyncio.Event, screen: Screen, *, on_terminal: bool
+) -> list[int]:
     """Returns the list into which the signals that came are put."""
     loop = asyncio.get_running_loop()
     received: list[int] = []
@@ -106,11 +112,17 @@ def _stop_on_signals(stop: asyncio.Event, abort: asyncio.Event, screen: Screen) 
         if stop.is_set():
             abort.set()
         else:
-            screen.say("stopping: finishing what was begun; once more to end at once")
             stop.set()
+            screen.say("stopping: finishing what was begun; once more to end at once")
+
+    def on_hangup() -> None:
+        if not stop.is_set():  # of one closed terminal, the kernel and the shell both tell
+            on_signal(signal.SIGHUP)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
+    if on_terminal:
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
     return received
 
 
@@ -145,8 +157,20 @@ async def _say_when_it_answers(deployment: LocalDeployment, screen: Screen) -> N
     screen.say(f"the API answers at {deployment.url}")
 
 
+@contextlib.contextmanager
+def _to_whoever_looks() -> Iterator[None]:
+    """What cannot be written is not: the platform serves whether or not anybody looks."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.EPIPE):  # nobody will: else Python fails at its end
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+
+
 class Screen(Protocol):
-    """Where the platform's state is shown."""
+    """Where the platform's state is shown; nothing fails where that is gone."""
 
     def __enter__(self) -> object: ...
 
@@ -170,7 +194,8 @@ class PlainScreen:
     def __exit__(self, *exception: object) -> None: ...
 
     def say(self, line: str) -> None:
-        print(line, flush=True)
+        with _to_whoever_looks():
+            print(line, flush=True)
 
     def show(self, processes: Sequence[ProcessInfo]) -> None:
         for change in self._narrator.changes(processes):
@@ -191,13 +216,16 @@ class LiveScreen:
         self._live: Live = Live(console=self._console, auto_refresh=False)
 
     def __enter__(self) -> None:
-        self._live.start()
+        with _to_whoever_looks():
+            self._live.start()
 
     def __exit__(self, *exception: object) -> None:
-        self._live.stop()
+        with _to_whoever_looks():
+            self._live.stop()
 
     def say(self, line: str) -> None:
-        self._console.print(line)
+        with _to_whoever_looks():
+            self._console.print(line)
 
     def show(self, processes: Sequence[ProcessInfo]) -> None:
         for change in self._narrator.changes(processes):
@@ -206,4 +234,5 @@ class LiveScreen:
         summary = self._narrator.summary(processes)
         if summary is not None:
             self.say(summary)
-        self._live.update(process_table(processes), refresh=True)
+        with _to_whoever_looks():
+            self._live.update(process_table(processes), refresh=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -142,6 +144,45 @@ def test_ended_at_once_it_leaves_neither_sockets_nor_processes(
     eventually(lambda: not any(alive(each["pid"]) for each in processes), "all have gone")
     left = [each.name for each in (home / "run").rglob("*")]
     assert not [each for each in left if each.endswith((".sock", ".json"))]
+
+
+def test_a_terminal_that_is_closed_stops_the_platform_which_finishes_what_it_has(
+    environment: dict[str, str], demitasse: Command
+) -> None:
+    with on_a_terminal(environment, *free_ports(2)) as (process, terminal):
+        said = b""
+        while b"the API answers at" not in said:
+            said += os.read(terminal, 4096)
+        eventually(lambda: demitasse("status").returncode == 0, "its processes are written down")
+        processes = json.loads(demitasse("status", "--json").stdout)["processes"]
+
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)  # by the shell
+        process.send_signal(signal.SIGHUP)  # by the kernel
+
+        assert process.wait(timeout=30) == 0
+    assert not any(alive(each["pid"]) for each in processes)
+
+
+@contextmanager
+def on_a_terminal(
+    environment: dict[str, str], port: int, admin_port: int
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`up`, and the end of the terminal where somebody reads; to be closed by the block."""
+    terminal, screen = pty.openpty()
+    command = Path(sys.executable).with_name("demitasse")
+    with subprocess.Popen(
+        [command, "up", "--port", str(port), "--admin-port", str(admin_port)],
+        env=environment,
+        stdin=screen,
+        stdout=screen,
+        stderr=screen,
+    ) as process:
+        os.close(screen)
+        try:
+            yield process, terminal
+        finally:
+            process.kill()
 
 
 def test_a_configuration_is_taken_over_as_a_whole_or_not_at_all(
