@@ -2,8 +2,8 @@
 
 Opens the listeners, says so, and drains on SIGTERM: not ready, a while later no
 new connections, then the requests in progress, then the links. A second one, and
-it ends at once. On SIGUSR1 another process has its sockets. Several of these
-share one port.
+it ends at once, unless it has a supervisor, which kills. On SIGUSR1 another process
+has its sockets. Several of these share one port.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ async def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     """Returns the exit status."""
     name = f"coordinator-{os.getpid()}"
     siblings, only = arguments.siblings, arguments.only
-    ending = _told_by_signals()
+    ending = _told_by_signals(supervised=arguments.parent_pid is not None)
     public = _handed(arguments.public, arguments.public_neighbours)
     admin = _handed(arguments.admin, arguments.admin_neighbours)
     async with open_rooms(settings, name=name, siblings=siblings, only=only) as rooms:
@@ -134,8 +134,8 @@ async def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _told_by_signals() -> Ending:
-    ending, loop = Ending(), asyncio.get_running_loop()
+def _told_by_signals(*, supervised: bool) -> Ending:
+    ending, loop = Ending(supervised=supervised), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.begin)
     loop.add_signal_handler(signal.SIGUSR1, ending.hand_over)

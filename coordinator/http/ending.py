@@ -34,7 +34,13 @@ _LAST_LOOKS = 25
 class Ending:
     """Of one process, from the first word of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, supervised: bool = False) -> None:
+        """
+        Args:
+            supervised: a supervisor ends this process when it has no more time; told again, it
+                goes on.
+        """
+        self._supervised = supervised
         self.asked = asyncio.Event()
         self.at_once = asyncio.Event()
         self.handed_over = False
@@ -48,8 +54,12 @@ class Ending:
         self._doors: list[Doors] = []
 
     def begin(self) -> None:
-        """It shall end; told again: at once."""
-        if self.asked.is_set():
+        """It shall end; told again: at once, unless a supervisor sees to that.
+
+        Of a supervised process the second word is no second wish: service managers tell all
+        processes of a platform, and then the supervisor tells those that it has.
+        """
+        if self.asked.is_set() and not self._supervised:
             self.at_once.set()
         self.announced = not self.handed_over
         self.asked.set()

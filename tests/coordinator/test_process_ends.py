@@ -150,6 +150,27 @@ async def test_a_second_signal_ends_at_once_and_whoever_is_in_progress_is_told(
         assert await process.status() == 3
 
 
+async def test_under_a_supervisor_who_is_told_twice_finishes_what_is_in_progress(
+    stage: Stage,
+) -> None:
+    stage.publish("gate")
+    gate = stage.gate()
+    await stage.host("gate", options={"gate": str(gate.path)})
+    words = "--parent-pid", str(os.getpid())
+    async with started(stage, *words, drain_grace=1000.0) as process:
+        async with calling(await process.port()) as caller:
+            await caller.send(ASK)
+            async with gate.held():
+                process.tell(signal.SIGTERM)  # by the service manager
+                await process.until("ending")
+                process.tell(signal.SIGTERM)  # by the supervisor
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                reply = await caller.reply()
+
+        assert reply.status == 200
+        assert await process.status() == 0
+
+
 async def test_who_connects_between_a_killed_process_and_the_next_is_answered_by_the_next(
     stage: Stage, socket_of_a_supervisor: socket.socket
 ) -> None:
