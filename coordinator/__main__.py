@@ -123,7 +123,7 @@ async def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
         ):
             gc.freeze()  # what was made so far stays; looking through it again takes 15 ms
             log.info("listening on %s:%d", settings.host, port)
-            if arguments.successor is not None:
+            if arguments.successor is not None and not ending.asked.is_set():
                 _say(arguments.successor, READY)
             await ending.asked.wait()
             log.info("ending: %s", "handed over" if ending.handed_over else "told to")

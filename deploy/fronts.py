@@ -19,6 +19,7 @@ from deploy.status import ProcessInfo
 READY_SECONDS = 30.0
 #: For a process to end when it has answered everybody.
 _END_SECONDS = 1.0
+_STOPPED = "the platform is being stopped"
 
 
 class NotRolled(Exception):
@@ -55,7 +56,8 @@ class Fronts:
         self._siblings = siblings if settings.processes > 1 else None
         self._only = only
         self._ready_seconds = ready_seconds
-        self._rolling = False
+        self._rolling: asyncio.Task[None] | None = None
+        self._stopping = False
         self._clear_metrics()
         environment = self._environment(settings)
         self._slots = [
@@ -80,15 +82,22 @@ class Fronts:
             say: told of each that has been replaced.
 
         Raises:
-            NotRolled: one was not ready in time; those of before serve on.
+            NotRolled: one was not ready in time, and those of before serve on; or all are
+                being stopped.
         """
-        if self._rolling:
+        if self._stopping:
+            raise NotRolled(_STOPPED)
+        if self._rolling is not None and not self._rolling.done():
             raise NotRolled("they are being replaced already")
-        self._rolling = True
+        rolling = asyncio.get_running_loop().create_task(self._roll(settings, say))
+        self._rolling = rolling
         try:
-            await self._roll(settings, say)
+            await asyncio.wait([rolling])
         finally:
-            self._rolling = False
+            rolling.cancel()
+        if rolling.cancelled():
+            raise NotRolled(_STOPPED)
+        rolling.result()
         self._settings = settings
 
     async def _roll(self, settings: Settings, say: Callable[[str], None]) -> None:
@@ -111,6 +120,10 @@ class Fronts:
     async def stop(self) -> bool:
         """All go when they have answered what was asked, and nobody can connect any more; whether
         they finished it."""
+        self._stopping = True
+        if self._rolling is not None:  # before the sockets go that a successor would be given
+            self._rolling.cancel()
+            await asyncio.wait([self._rolling])
         self._public.close()
         self._admin.close()
         settings = self._settings

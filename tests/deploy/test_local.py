@@ -21,6 +21,7 @@ from watching import PATIENCE_SECONDS, alive, eventually
 
 from coordinator.config import Settings
 from deploy.control import Refused
+from deploy.fronts import READY_SECONDS
 from deploy.local import DeploymentError, LocalDeployment
 from deploy.status import LOCK_FILE, NOTHING, ProcessInfo, read_status
 from model_registry.artifacts import ArtifactStore
@@ -419,6 +420,29 @@ async def test_stopping_does_not_wait_for_coordinators_that_are_being_replaced(h
         pids = [each.pid or 0 for each in platform.of("coordinator")]
         restart.cancel()
         platform.stop.set()
+        await platform.ended()
+
+        assert not any(map(alive, pids))
+
+
+async def test_stopping_ends_a_reload_and_refuses_another(home: Home) -> None:
+    async with up(home) as platform:
+        await platform.until(
+            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
+        )
+        [decoder] = platform.of("decoder")
+        os.kill(decoder.pid or 0, 19)  # no successor is ready without it
+        home.settings = replace(home.settings, max_json_bytes=10)
+        reload = asyncio.create_task(platform.deployment.reload(lambda line: None))
+        await platform.until(lambda: len(platform.of("coordinator")) == 2, "the successor")
+        pids = [each.pid or 0 for each in platform.of("coordinator")]
+
+        platform.stop.set()
+        with pytest.raises(Refused, match="the platform is being stopped"):
+            async with asyncio.timeout(READY_SECONDS / 2):
+                await reload
+        with pytest.raises(Refused, match="the platform is being stopped"):
+            await platform.deployment.reload(lambda line: None)
         await platform.ended()
 
         assert not any(map(alive, pids))
