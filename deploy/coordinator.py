@@ -16,6 +16,18 @@ from coordinator.http.ending import READY, UNFINISHED
 from deploy.child import Child
 
 
+#: For a process to end when it has answered everybody.
+_END_SECONDS = 1.0
+
+
+class Terms(NamedTuple):
+    """What one coordinator is started with, and another of its slot perhaps not."""
+
+    environment: Mapping[str, str]
+    lame_duck_seconds: float
+    drain_seconds: float
+
+
 class Post(NamedTuple):
     """What every coordinator of one slot is started with."""
 
@@ -29,9 +41,7 @@ class Post(NamedTuple):
 class Coordinator:
     """Started again whenever it ends, until it is told to go."""
 
-    def __init__(
-        self, post: Post, environment: Mapping[str, str], *, successor: bool = False
-    ) -> None:
+    def __init__(self, post: Post, terms: Terms, *, successor: bool = False) -> None:
         """
         Args:
             successor: another one is there yet: the first start of this one takes no
@@ -41,7 +51,8 @@ class Coordinator:
         self.is_ready = not successor
         """Of a successor: whether it has said so."""
         self._changed = post.changed
-        self._metrics = environment.get("PROMETHEUS_MULTIPROC_DIR")
+        self._terms = terms
+        self._metrics = terms.environment.get("PROMETHEUS_MULTIPROC_DIR")
         self._last_pid = 0
         self._reads: int | None = None
         self._writes: int | None = None
@@ -55,7 +66,7 @@ class Coordinator:
                 *post.words,
             ],
             log=post.log,
-            environment=environment,
+            environment=terms.environment,
             on_start=self._started,
             on_end=self._ended,
             inherited=lambda starts: [
@@ -95,13 +106,13 @@ class Coordinator:
             transport.close()
         return f"it ended: {self.detail or 'its log says why'}"
 
-    async def stop(self, grace_seconds: float) -> None:
+    async def stop(self) -> None:
         """It goes when it has answered what was asked, and others hear that it is not ready."""
-        await self._go(grace_seconds, signal.SIGTERM)
+        await self._go(self._terms.lame_duck_seconds + self._terms.drain_seconds, signal.SIGTERM)
 
-    async def hand_over(self, grace_seconds: float) -> None:
+    async def hand_over(self) -> None:
         """As `stop`; its successor has its sockets."""
-        await self._go(grace_seconds, signal.SIGUSR1)
+        await self._go(self._terms.drain_seconds, signal.SIGUSR1)
 
     async def end(self) -> None:
         """At once; returns when it has gone."""
@@ -113,7 +124,7 @@ class Coordinator:
 
     async def _go(self, grace_seconds: float, number: int) -> None:
         self._set_state("draining")
-        await self._child.stop(grace_seconds, number)
+        await self._child.stop(grace_seconds + _END_SECONDS, number)
         await self._gone()
 
     async def _gone(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from coordinator.config import SETTINGS, Settings
 from coordinator.config_checks import ENVIRONMENT_PREFIX
-from deploy.coordinator import Post
+from deploy.coordinator import Post, Terms
 from deploy.listeners import Listeners
 from deploy.machine import address
 from deploy.slot import NotReplaced, Slot
@@ -17,8 +17,6 @@ from deploy.status import ProcessInfo
 
 #: For a successor to import, to connect and to be ready where its predecessor is.
 READY_SECONDS = 30.0
-#: For a process to end when it has answered everybody.
-_END_SECONDS = 1.0
 _STOPPED = "the platform is being stopped"
 
 
@@ -59,9 +57,9 @@ class Fronts:
         self._rolling: asyncio.Task[None] | None = None
         self._stopping = False
         self._clear_metrics()
-        environment = self._environment(settings)
+        terms = self._terms(settings)
         self._slots = [
-            Slot(Post(log(f"coordinator-{number}"), *self._words(number), changed), environment)
+            Slot(Post(log(f"coordinator-{number}"), *self._words(number), changed), terms)
             for number in range(settings.processes)
         ]
 
@@ -103,17 +101,16 @@ class Fronts:
     async def _roll(self, settings: Settings, say: Callable[[str], None]) -> None:
         """All successors are there before the first predecessor goes, and so until then all of it
         can be called off."""
-        grace = settings.drain_grace + _END_SECONDS
-        environment = self._environment(settings)
+        terms = self._terms(settings)
         for number, slot in enumerate(self._slots):
             try:
-                await slot.prepare(environment, self._ready_seconds)
+                await slot.prepare(terms, self._ready_seconds)
             except NotReplaced as error:
-                await asyncio.gather(*(each.call_off(grace) for each in self._slots))
+                await asyncio.gather(*(each.call_off() for each in self._slots))
                 why = f"the successor of coordinator {number} was not ready in time: {error}"
                 raise NotRolled(why) from error
         for number, slot in enumerate(self._slots):
-            finished = await slot.take_over(grace)
+            finished = await slot.take_over()
             late = "" if finished else "; requests were cut off when its grace was over"
             say(f"coordinator {number} is replaced{late}")
 
@@ -126,9 +123,7 @@ class Fronts:
             await asyncio.wait([self._rolling])
         self._public.close()
         self._admin.close()
-        settings = self._settings
-        grace = settings.lame_duck + settings.drain_grace + _END_SECONDS
-        return all(await asyncio.gather(*(slot.stop(grace) for slot in self._slots)))
+        return all(await asyncio.gather(*(slot.stop() for slot in self._slots)))
 
     def kill(self) -> None:
         for slot in self._slots:
@@ -147,6 +142,9 @@ class Fronts:
             words.append(f"--siblings={self._siblings}")
         words += [f"--only={reference}" for reference in self._only]
         return words, [each for numbers in handed.values() for each in numbers]
+
+    def _terms(self, settings: Settings) -> Terms:
+        return Terms(self._environment(settings), settings.lame_duck, settings.drain_grace)
 
     def _environment(self, settings: Settings) -> Mapping[str, str]:
         environment = dict(os.environ)

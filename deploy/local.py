@@ -260,7 +260,7 @@ class LocalDeployment:
         await self._templates.keep({minion.template for minion in minions})
 
     def _retire(self, minion: Minion) -> None:
-        stopping = asyncio.create_task(minion.stop(self.settings.drain_grace))
+        stopping = asyncio.create_task(minion.stop())
         self._retired[stopping] = minion
         stopping.add_done_callback(self._retired.pop)
         self.changed()
@@ -330,11 +330,8 @@ class LocalDeployment:
         await self._leases.drop_all()
 
     async def _drain(self, fronts: Fronts) -> None:
-        grace = self.settings.drain_grace
         self.finished = await fronts.stop()
-        await asyncio.gather(
-            *(minion.stop(grace) for minion in self._minions.values()), *self._retired
-        )
+        await asyncio.gather(*(minion.stop() for minion in self._minions.values()), *self._retired)
         await self._templates.keep([])
         await self._end_orphans()
 

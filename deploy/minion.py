@@ -67,6 +67,7 @@ class Minion:
         self._socket = site.premises.socket_path(f"{self.id}-{self._first_epoch}")
         self._temporary = site.premises.temporary_path(f"{self.id}-{self._first_epoch}")
         self._silence = Silence(time.monotonic())
+        self._grace_seconds = 0.0  # as its host was told, whatever is configured since
         self._stopping = False
         self._child: Child | None = None
         self._task: asyncio.Task[None] | None = None
@@ -83,12 +84,12 @@ class Minion:
         """Prepares (an environment may have to be built), then keeps the host up."""
         self._task = asyncio.get_running_loop().create_task(self._live(prepare))
 
-    async def stop(self, grace_seconds: float) -> None:
+    async def stop(self) -> None:
         """Ends the preparation at once, and the host when it has drained."""
         self._stopping = True
         self.set_state("draining")
         if self._child is not None:
-            await self._child.stop(grace_seconds + 1.0)
+            await self._child.stop(self._grace_seconds + 1.0)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -179,10 +180,11 @@ class Minion:
             starts_folder=str(site.premises.run_folder / "starts"),
         )
         write_spec(started, file)
+        self._grace_seconds = site.settings.drain_grace
         return [
             sys.executable, "-P", "-m", "minion.host", "--spec", str(file),
             "--address", self.address, "--parent-pid", str(os.getpid()),
-            "--grace", str(site.settings.drain_grace),
+            "--grace", str(self._grace_seconds),
             "--log-level", site.settings.log_level,
         ]  # fmt: skip
 

@@ -9,10 +9,10 @@ in time is ended, and nobody has noticed it. Who leaves first is decided in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import Any
 
-from deploy.coordinator import Coordinator, Post
+from deploy.coordinator import Coordinator, Post, Terms
 
 
 class NotReplaced(Exception):
@@ -22,9 +22,9 @@ class NotReplaced(Exception):
 class Slot:
     """One of as many as there are coordinators."""
 
-    def __init__(self, post: Post, environment: Mapping[str, str]) -> None:
+    def __init__(self, post: Post, terms: Terms) -> None:
         self._post = post
-        self._incumbent = Coordinator(post, environment)
+        self._incumbent = Coordinator(post, terms)
         self._coming: Coordinator | None = None
         self._leaving: dict[asyncio.Task[None], Coordinator] = {}
 
@@ -38,13 +38,13 @@ class Slot:
         shown = (self._incumbent, *coming)
         return [*coming, *(each for each in self._leaving.values() if each not in shown)]
 
-    async def prepare(self, environment: Mapping[str, str], ready_seconds: float) -> None:
+    async def prepare(self, terms: Terms, ready_seconds: float) -> None:
         """Returns when a successor takes connections, too.
 
         Raises:
             NotReplaced: it was not ready in time, and is gone.
         """
-        self._coming = Coordinator(self._post, environment, successor=True)
+        self._coming = Coordinator(self._post, terms, successor=True)
         why = ""
         try:
             why = await self._coming.ready(ready_seconds)
@@ -55,28 +55,28 @@ class Slot:
         if why:
             raise NotReplaced(why)
 
-    async def take_over(self, grace_seconds: float) -> bool:
+    async def take_over(self) -> bool:
         """The successor stays. Returns when the predecessor has gone: whether it has finished
         what it had."""
         assert self._coming is not None
         leaving, self._incumbent, self._coming = self._incumbent, self._coming, None
-        return await self._dismissed(leaving, grace_seconds)
+        return await self._dismissed(leaving)
 
-    async def call_off(self, grace_seconds: float) -> None:
+    async def call_off(self) -> None:
         """The successor goes, if there is one, when it has answered what was asked."""
         coming, self._coming = self._coming, None
         if coming is not None:
-            await self._dismissed(coming, grace_seconds)
+            await self._dismissed(coming)
 
-    async def _dismissed(self, who: Coordinator, grace_seconds: float) -> bool:
-        await asyncio.shield(self._leave(who, who.hand_over(grace_seconds)))
+    async def _dismissed(self, who: Coordinator) -> bool:
+        await asyncio.shield(self._leave(who, who.hand_over()))
         return not who.left_unfinished
 
-    async def stop(self, grace_seconds: float) -> bool:
+    async def stop(self) -> bool:
         """All go when they have answered what was asked; whether they finished it."""
         for each in (self._incumbent, self._coming):
             if each is not None:
-                self._leave(each, each.stop(grace_seconds))
+                self._leave(each, each.stop())
         leaving = dict(self._leaving)
         await asyncio.wait(leaving)
         return not any(each.left_unfinished for each in leaving.values())

@@ -425,6 +425,38 @@ async def test_stopping_does_not_wait_for_coordinators_that_are_being_replaced(h
         assert not any(map(alive, pids))
 
 
+async def test_a_predecessor_has_the_grace_that_it_was_started_with(home: Home) -> None:
+    home.settings = replace(home.settings, drain_grace=PATIENCE_SECONDS)
+    home.publish("gate")
+    async with up(home) as platform:
+        await platform.ask("gate")
+        port = platform.deployment.settings.port
+        head = b"POST /models/gate/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        body = b'{"inputs": {"x": [1]}}'
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:1])
+        await writer.drain()
+        [before] = platform.of("coordinator")
+
+        home.settings = replace(home.settings, drain_grace=0.0)
+        reload = asyncio.create_task(platform.deployment.reload(lambda line: None))
+        await platform.until(
+            lambda: any(
+                (each.pid, each.state) == (before.pid, "draining")
+                for each in platform.of("coordinator")
+            ),
+            "the predecessor is told to go",
+        )
+        done, _ = await asyncio.wait([reload], timeout=2.0)  # the grace of those who come is over
+        writer.write(body[1:])
+        answer = await reader.readline()
+        await reload
+        writer.close()
+
+    assert not done
+    assert answer == b"HTTP/1.1 200 OK\r\n"
+
+
 async def test_stopping_ends_a_reload_and_refuses_another(home: Home) -> None:
     async with up(home) as platform:
         await platform.until(
