@@ -97,6 +97,8 @@ async def _serve(
     except asyncio.CancelledError:
         say("the platform is being stopped", False)
         raise
+    except Exception as error:
+        say(f"it failed: {type(error).__name__}: {error}", False)
     else:
         say("done", True)
 

@@ -141,6 +141,8 @@ def _reload_on_signal(deployment: LocalDeployment, screen: Screen) -> asyncio.Ta
                 await deployment.reload(screen.say)
             except Refused as error:
                 screen.say(f"not reloaded: {error}")
+            except Exception as error:  # the next signal may do better
+                screen.say(f"not reloaded: {type(error).__name__}: {error}")
 
     return asyncio.create_task(follow())
 

@@ -38,6 +38,15 @@ async def test_what_cannot_be_done_is_refused_with_the_reason(tmp_path: Path) ->
             await heard(tmp_path, "refuse")
 
 
+async def test_what_fails_in_a_way_that_nobody_expects_is_said(tmp_path: Path) -> None:
+    async def spill(say: Say) -> None:
+        raise OSError("the cup is full")
+
+    async with taking_orders(run_folder(tmp_path), {"spill": spill}):
+        with pytest.raises(Refused, match="it failed: OSError: the cup is full"):
+            await heard(tmp_path, "spill")
+
+
 async def test_what_is_not_understood_is_refused(tmp_path: Path) -> None:
     async with taking_orders(run_folder(tmp_path), ACTS):
         with pytest.raises(Refused, match="'dance' is not understood"):
