@@ -48,8 +48,8 @@ class Coordinator:
                 connections before it is ready, and `ready` tells.
         """
         self.state, self.detail = "starting", ""
-        self.is_ready = not successor
-        """Of a successor: whether it has said so."""
+        self._said_ready = False
+        self._has_ended = False
         self._changed = post.changed
         self._terms = terms
         self._metrics = terms.environment.get("PROMETHEUS_MULTIPROC_DIR")
@@ -81,6 +81,11 @@ class Coordinator:
         return self._child.pid
 
     @property
+    def is_ready(self) -> bool:
+        """Of a successor: whether it has said so, and runs since."""
+        return self._said_ready and not self._has_ended
+
+    @property
     def left_unfinished(self) -> bool:
         """Whether it ended with requests in progress."""
         return self._child.returncode in (UNFINISHED, -signal.SIGKILL)
@@ -98,7 +103,7 @@ class Coordinator:
                 async for line in reader:
                     said = line.decode().strip()
                     if said == READY:
-                        self.is_ready = True
+                        self._said_ready = True
                         return ""
         except TimeoutError:
             return f"{said}, {within_seconds:g} s after its start"
@@ -139,6 +144,7 @@ class Coordinator:
             self._set_state("running")
 
     def _ended(self, ending: str) -> None:
+        self._has_ended = True
         self._close_pipe()
         self._forget_gauges()
         self._set_state("restarting", ending)

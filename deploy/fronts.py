@@ -102,17 +102,31 @@ class Fronts:
         """All successors are there before the first predecessor goes, and so until then all of it
         can be called off."""
         terms = self._terms(settings)
-        for number, slot in enumerate(self._slots):
-            try:
-                await slot.prepare(terms, self._ready_seconds)
-            except NotReplaced as error:
-                await asyncio.gather(*(each.call_off() for each in self._slots))
-                why = f"the successor of coordinator {number} was not ready in time: {error}"
-                raise NotRolled(why) from error
+        try:
+            await self._prepare(terms)
+        except Exception:  # where it is cancelled, `stop` ends them
+            await asyncio.gather(*(each.call_off() for each in self._slots))
+            raise
         for number, slot in enumerate(self._slots):
             finished = await slot.take_over()
             late = "" if finished else "; requests were cut off when its grace was over"
             say(f"coordinator {number} is replaced{late}")
+
+    async def _prepare(self, terms: Terms) -> None:
+        """Raises NotRolled; then some successors may be there, and others not."""
+        for number, slot in enumerate(self._slots):
+            whose = f"the successor of coordinator {number}"
+            try:
+                await slot.prepare(terms, self._ready_seconds)
+            except NotReplaced as error:
+                raise NotRolled(f"{whose} was not ready in time: {error}") from error
+            except OSError as error:
+                raise NotRolled(f"{whose} could not be started: {error.strerror}") from error
+        for number, slot in enumerate(self._slots):
+            if not slot.is_prepared:
+                raise NotRolled(
+                    f"the successor of coordinator {number} was ready, and ended; its log says why"
+                )
 
     async def stop(self) -> bool:
         """All go when they have answered what was asked, and nobody can connect any more; whether

@@ -55,6 +55,11 @@ class Slot:
         if why:
             raise NotReplaced(why)
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether a successor takes connections, still."""
+        return self._coming is not None and self._coming.is_ready
+
     async def take_over(self) -> bool:
         """The successor stays. Returns when the predecessor has gone: whether it has finished
         what it had."""

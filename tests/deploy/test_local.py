@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
@@ -19,6 +21,7 @@ from filelock import FileLock
 from sqlalchemy import select, text
 from watching import PATIENCE_SECONDS, alive, eventually
 
+import deploy.coordinator
 from coordinator.config import Settings
 from deploy.control import Refused
 from deploy.fronts import READY_SECONDS
@@ -375,6 +378,57 @@ async def test_where_one_successor_fails_all_those_of_before_stay(home: Home) ->
         assert [each.pid for each in platform.of("coordinator")] == before
         assert not alive(first)
         assert not alive(second)
+
+
+async def test_where_a_successor_ends_before_the_others_are_ready_all_those_of_before_stay(
+    home: Home,
+) -> None:
+    home.settings = replace(home.settings, processes=2)
+    async with up(home) as platform:
+        await platform.until(
+            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
+        )
+        before = [each.pid for each in platform.of("coordinator")]
+
+        def coming() -> list[int]:
+            pids = [each.pid for each in platform.of("coordinator")]
+            return [pid for pid in pids if pid is not None and pid not in before]
+
+        restart = asyncio.create_task(platform.deployment.restart(lambda line: None))
+        await platform.until(coming, "the first successor")
+        [first] = coming()
+        await platform.until(lambda: set(coming()) - {first}, "it is ready, and the second comes")
+        os.kill(first, 9)
+        with pytest.raises(Refused, match="coordinator 0 was ready, and ended"):
+            await restart
+
+        assert [each.pid for each in platform.of("coordinator")] == before
+
+
+async def test_where_a_successor_cannot_be_started_that_is_said_and_the_others_leave(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.settings = replace(home.settings, processes=2)
+    async with up(home) as platform:
+        await platform.until(
+            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
+        )
+        before = [each.pid for each in platform.of("coordinator")]
+        pipe, made = os.pipe, []
+
+        def pipe_once() -> tuple[int, int]:
+            if sys._getframe(1).f_code.co_filename != deploy.coordinator.__file__:
+                return pipe()
+            made.append(1)
+            if len(made) > 1:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return pipe()
+
+        monkeypatch.setattr(os, "pipe", pipe_once)
+        with pytest.raises(Refused, match="coordinator 1 could not be started: Too many open"):
+            await platform.deployment.restart(lambda line: None)
+
+        assert [each.pid for each in platform.of("coordinator")] == before
 
 
 async def test_settings_are_taken_over_by_new_coordinators_or_not_at_all(home: Home) -> None:
