@@ -39,6 +39,8 @@ log = logging.getLogger("demitasse.coordinator")
 _OTHER_FILES = 512
 #: For the links to hosts that live: they take a few milliseconds.
 LINK_SECONDS = 1.0
+#: The same where a predecessor serves meanwhile, and nobody waits: it should not know more hosts.
+SUCCESSOR_LINK_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
 
 
@@ -114,8 +116,9 @@ async def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     public = _handed(arguments.public, arguments.public_neighbours)
     admin = _handed(arguments.admin, arguments.admin_neighbours)
     async with open_rooms(settings, name=name, siblings=siblings, only=only) as rooms:
-        await rooms.readiness.linked(LINK_SECONDS)
-        if arguments.successor is not None:
+        is_successor = arguments.successor is not None
+        await rooms.readiness.linked(SUCCESSOR_LINK_SECONDS if is_successor else LINK_SECONDS)
+        if is_successor:
             await _until_ready(rooms.readiness, ending, arguments.successor)
         async with (
             serve_admin(settings, rooms, ending, admin),

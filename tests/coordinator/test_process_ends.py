@@ -16,6 +16,11 @@ import pytest
 from edge import Caller, Reply, calling
 from stage import PATIENCE_SECONDS, Stage
 
+from coordinator.__main__ import LINK_SECONDS
+from model_registry.leases import Replica as Lease
+
+#: What a process takes to start, mostly.
+START_SECONDS = 3.0
 ROOT = Path(__file__).parents[2]
 READYZ = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -202,6 +207,29 @@ async def test_one_that_hands_over_leaves_readiness_to_its_successor(
         assert await process.status() == 0
     assert reply.json()["code"] == "not-serving", "there is no decoder; and no word of an end"
     assert reply.headers["connection"] == "close"
+
+
+async def test_a_successor_waits_for_a_host_longer_than_one_whose_place_is_empty(
+    stage: Stage, socket_of_a_supervisor: socket.socket
+) -> None:
+    await stage.decoder()
+    stage.leases.put(
+        Lease("late-0", "late", "1.0.0", f"unix:{stage.home}/late.sock", 1, os.getpid()), ttl=60.0
+    )
+    number = socket_of_a_supervisor.fileno()
+    reads, writes = os.pipe()
+    words = f"--public={number}", f"--successor={writes}"
+    with os.fdopen(reads) as told:
+        async with started(stage, *words, inherited=(number, writes)) as process:
+            os.close(writes)
+            saying = asyncio.create_task(asyncio.to_thread(told.readline))
+            done, _ = await asyncio.wait([saying], timeout=START_SECONDS + LINK_SECONDS)
+            stage.leases.drop(["late-0"])
+
+            assert await saying == "ready\n"
+            assert not done
+            process.tell(signal.SIGTERM)
+            assert await process.status() == 0
 
 
 async def test_a_successor_takes_connections_when_it_is_ready_and_says_what_it_waits_for(
