@@ -41,8 +41,11 @@ def claim_port(host: str, port: int, flag: str) -> socket.socket:
     Raises:
         DeploymentError: somebody else has it, or the host is none of this machine's.
     """
-    claim = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    claim = socket.socket(family)
     try:
+        if family == socket.AF_INET6:  # as of those that listen: `::` is not 0.0.0.0 as well
+            claim.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         claim.bind((host, port))
         # After the bind: others who share their port must not be joined by accident.

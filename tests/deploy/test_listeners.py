@@ -58,6 +58,13 @@ def test_a_name_of_several_addresses_is_listened_on_at_each_on_one_port():
     assert found == {(address, listeners.port) for address in wanted}
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_every_address_of_the_machine_is_listened_on_of_both_families():
+    with open_listeners("", 0, 2, "--port") as listeners:
+        for host in (HOST, "::1"):
+            socket.create_connection((host, listeners.port)).close()
+
+
 def test_a_port_in_use_is_refused_with_the_option_that_chooses_another():
     with socket.create_server((HOST, 0), reuse_port=True) as taken:
         port = taken.getsockname()[1]
