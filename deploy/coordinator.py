@@ -50,6 +50,8 @@ class Coordinator:
         self.state, self.detail = "starting", ""
         self._said_ready = False
         self._has_ended = False
+        self._was_there = False
+        """When it was told to go: whether there was a process that might have had requests."""
         self._changed = post.changed
         self._terms = terms
         self._metrics = terms.environment.get("PROMETHEUS_MULTIPROC_DIR")
@@ -88,7 +90,7 @@ class Coordinator:
     @property
     def left_unfinished(self) -> bool:
         """Whether it ended with requests in progress."""
-        return self._child.returncode in (UNFINISHED, -signal.SIGKILL)
+        return self._was_there and self._child.returncode in (UNFINISHED, -signal.SIGKILL)
 
     async def ready(self, within_seconds: float) -> str:
         """Of a successor: nothing once it takes connections, else why it is not in time."""
@@ -128,6 +130,7 @@ class Coordinator:
         self._child.kill()
 
     async def _go(self, grace_seconds: float, number: int) -> None:
+        self._was_there = self.pid is not None
         self._set_state("draining")
         await self._child.stop(grace_seconds + _END_SECONDS, number)
         await self._gone()

@@ -27,7 +27,7 @@ from coordinator.http.express import Express
 from coordinator.http.head import header_timeout
 from coordinator.http.pace import Pace
 from coordinator.http.plain import PlainHead, written
-from coordinator.http.reading import Reading, reset, unseen_bytes
+from coordinator.http.reading import Reading, reset, unseen_bytes, unsent
 from coordinator.http.replies import Reply
 from coordinator.merge import Outcome, model_entry
 from coordinator.metrics import count_cancelled, count_request, count_unasked, received
@@ -113,14 +113,16 @@ class Connection(asyncio.BufferedProtocol):
             transport.close()
 
     def give_up(self) -> bool:
-        """Says that there is no more time, and hangs up; whether a request was in progress."""
+        """Says that there is no more time, and hangs up; whether a request was in progress, or
+        an answer on its way."""
+        unread = self._transport is not None and unsent(self._transport)
         if self._head is not None:
             self._refuse(out_of_time(), last=True)
             return True
         if self._ahead and not self._last:
             self._turn_away(out_of_time())
         self.close()
-        return False
+        return unread
 
     def look(self, now: float) -> None:
         """Hangs up on a caller who makes others wait for longer than is granted."""

@@ -120,7 +120,8 @@ class Inside(Protocol):
         """Hangs up where nothing was asked that is not answered, nor has begun to arrive."""
 
     def give_up(self) -> bool:
-        """Says that there is no more time, and hangs up; whether a request was in progress."""
+        """Says that there is no more time, and hangs up; whether a request was in progress, or
+        an answer on its way."""
 
     def abort(self) -> None:
         """Hangs up, whatever was written."""

@@ -55,6 +55,12 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
+def unsent(transport: asyncio.Transport) -> bool:
+    """Whether something was written that the caller's side has no room for; also once it was
+    told to close, which waits for that."""
+    return transport.get_write_buffer_size() > 0
+
+
 def unseen_bytes(transport: asyncio.Transport) -> int:
     """Bytes of the caller's that the kernel has, and this process has not looked at yet.
 

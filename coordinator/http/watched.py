@@ -30,7 +30,7 @@ from coordinator.http.ending import out_of_time
 from coordinator.http.lookout import Lookout
 from coordinator.http.pace import HeadWatch, Patience
 from coordinator.http.plain import stamp, written
-from coordinator.http.reading import Reading, reset, unseen_bytes
+from coordinator.http.reading import Reading, reset, unseen_bytes, unsent
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
 from coordinator.metrics import count_unasked
 
@@ -124,13 +124,18 @@ class Watched(web.RequestHandler):
             self.force_close()
 
     def give_up(self) -> bool:
-        """Says that there is no more time, and hangs up; whether a request was in progress."""
-        unfinished = self._current_request is not None
-        if unfinished or self._head.since is not None:
+        """Says that there is no more time, and hangs up; whether a request was in progress, or
+        an answer on its way."""
+        unread = unsent(self._pipe)
+        if self._current_request is not None:  # it is counted where it ends
+            self._say_last(out_of_time())
+            self.force_close()
+            return True
+        if self._head.since is not None:
             self.hang_up(out_of_time())
         else:
             self._pipe.close()
-        return unfinished
+        return unread
 
     def abort(self) -> None:
         """Hangs up, whatever was written."""
@@ -148,12 +153,17 @@ class Watched(web.RequestHandler):
         """Says why, where no request is in progress, and closes."""
         self._head.ignore()
         if not self._pipe.is_closing():
-            id = replies.request_id(None)
-            reply = replies.refusal(error, id)
-            self._pipe.write(written(reply, id, self._watch.stamp, last=True))
-            count_unasked(reply.status, error.code)
+            count_unasked(self._say_last(error), error.code)
             self._watch.complaints.note(self._address, error.detail, "")
         self.force_close()
+
+    def _say_last(self, error: DemitasseError) -> int:
+        """Writes why, where that can be; the status."""
+        id = replies.request_id(None)
+        reply = replies.refusal(error, id)
+        if not self._pipe.is_closing():
+            self._pipe.write(written(reply, id, self._watch.stamp, last=True))
+        return reply.status
 
     # The event loop, and aiohttp, call these.
 

@@ -1120,6 +1120,23 @@ async def test_on_aiohttps_road_what_is_not_done_when_the_grace_is_over_is_told_
     await all_given_back(coordinator)
 
 
+async def test_an_answer_that_has_not_left_when_the_grace_is_over_was_not_given(
+    stage: Stage,
+) -> None:
+    coordinator = await serving(stage)
+    lane = express(coordinator)
+    transport, connection = FakeTransport(), Connection(lane)
+    connection.connection_made(transport)
+    transport.unread, transport.closing = 3000, True  # it was the last
+
+    assert connection.give_up()
+    transport.unread = 0
+    assert not connection.give_up()
+
+    connection.connection_lost(None)
+    lane.close()
+
+
 # Large tensors.
 
 

@@ -511,6 +511,24 @@ async def test_a_predecessor_has_the_grace_that_it_was_started_with(home: Home) 
     assert answer == b"HTTP/1.1 200 OK\r\n"
 
 
+async def test_a_coordinator_that_was_killed_before_the_stop_leaves_nothing_unfinished_in_it(
+    home: Home,
+) -> None:
+    async with up(home) as platform:
+        await platform.until(
+            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
+        )
+        [coordinator] = platform.of("coordinator")
+        os.kill(coordinator.pid or 0, 9)
+        await platform.until(
+            lambda: [each.state for each in platform.of("coordinator")] == ["restarting"], "it ends"
+        )
+        platform.stop.set()
+        await platform.ended()
+
+    assert platform.deployment.finished
+
+
 async def test_stopping_ends_a_reload_and_refuses_another(home: Home) -> None:
     async with up(home) as platform:
         await platform.until(
