@@ -36,6 +36,7 @@ class Child:
         on_start: Callable[[int, int], None],
         on_end: Callable[[str], None],
         inherited: Callable[[int], Sequence[int]] = lambda starts: (),
+        keeps_log: bool = True,
     ) -> None:
         """
         Args:
@@ -45,7 +46,10 @@ class Child:
                 it was stopped.
             inherited: given the same as `command`, the descriptors that it has under the
                 same numbers.
+            keeps_log: whether this is who keeps the log short; of several that write into
+                one file only one may.
         """
+        self.keeps_log = keeps_log
         self._command = command
         self._inherited = inherited
         self._log = log
@@ -120,10 +124,10 @@ class Child:
 
     async def _keep_log_short(self) -> None:
         while True:
-            await asyncio.sleep(LOG_SECONDS)
             with contextlib.suppress(OSError):  # the disk is full: another time
-                if is_long(self._log):
+                if self.keeps_log and is_long(self._log):
                     await asyncio.to_thread(put_aside, self._log)
+            await asyncio.sleep(LOG_SECONDS)
 
     async def _start(self, starts: int) -> asyncio.subprocess.Process:
         with open_log(self._log) as log:

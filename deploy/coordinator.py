@@ -15,7 +15,6 @@ from prometheus_client.multiprocess import mark_process_dead
 from coordinator.http.ending import READY, UNFINISHED
 from deploy.child import Child
 
-
 #: For a process to end when it has answered everybody.
 _END_SECONDS = 1.0
 
@@ -75,6 +74,7 @@ class Coordinator:
                 *post.sockets,
                 *(() if starts or self._writes is None else (self._writes,)),
             ],
+            keeps_log=not successor,
         )
         self._keeping = asyncio.get_running_loop().create_task(self._child.keep())
 
@@ -112,6 +112,11 @@ class Coordinator:
         finally:
             transport.close()
         return f"it ended: {self.detail or 'its log says why'}"
+
+    def take_over(self, predecessor: Coordinator) -> None:
+        """From now on it is this one that keeps their log short."""
+        predecessor._child.keeps_log = False
+        self._child.keeps_log = True
 
     async def stop(self) -> None:
         """It goes when it has answered what was asked, and others hear that it is not ready."""

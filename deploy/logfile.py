@@ -17,9 +17,7 @@ MAX_LOG_BYTES = 16 * 2**20
 
 @contextlib.contextmanager
 def open_log(path: Path) -> Iterator[int]:
-    """A descriptor for a process that is about to start."""
-    if is_long(path):
-        path.replace(_aside(path))
+    """A descriptor for a process that is about to start; it goes on where the log ends."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         yield descriptor

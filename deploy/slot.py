@@ -65,6 +65,7 @@ class Slot:
         what it had."""
         assert self._coming is not None
         leaving, self._incumbent, self._coming = self._incumbent, self._coming, None
+        self._incumbent.take_over(leaving)
         return await self._dismissed(leaving)
 
     async def call_off(self) -> None:

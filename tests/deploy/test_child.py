@@ -148,14 +148,35 @@ async def test_a_child_dies_with_the_task_that_keeps_it(tmp_path: Path) -> None:
 
 
 async def test_a_log_that_has_grown_long_is_put_aside_at_the_next_start(tmp_path: Path) -> None:
-    (tmp_path / "child.log").touch()
-    os.truncate(tmp_path / "child.log", MAX_LOG_BYTES + 1)
+    log, aside = tmp_path / "child.log", tmp_path / "child.log.1"
+    log.touch()
+    os.truncate(log, MAX_LOG_BYTES + 1)
 
-    async with kept(tmp_path, STAYS) as watched:
-        await watched.here()
+    async with kept(tmp_path, STAYS):
+        await eventually(lambda: log.stat().st_size <= len("here\n"), "it is begun anew")
 
-        assert watched.log.read_text() == "here\n"
-        assert (tmp_path / "child.log.1").stat().st_size == MAX_LOG_BYTES + 1
+        assert aside.stat().st_size > MAX_LOG_BYTES
+
+
+async def test_who_does_not_keep_the_log_short_goes_on_where_another_writes(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "child.log"
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)  # as a predecessor has it
+    os.truncate(log, MAX_LOG_BYTES + 1)
+    watched = Watched(tmp_path, STAYS)
+    watched.child.keeps_log = False
+    keeping = asyncio.create_task(watched.child.keep())
+    try:
+        await eventually(lambda: log.stat().st_size > MAX_LOG_BYTES + 1, "it has said something")
+        os.write(descriptor, b"and then\n")
+
+        assert log.stat().st_size == MAX_LOG_BYTES + 1 + len("here\nand then\n")
+        assert not (tmp_path / "child.log.1").exists()
+    finally:
+        os.close(descriptor)
+        watched.child.kill()
+        await asyncio.wait([keeping])
 
 
 async def test_a_log_that_grows_long_is_put_aside_while_its_process_goes_on(
