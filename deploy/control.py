@@ -22,6 +22,8 @@ from deploy.status import run_folder
 _SOCKET = "control.sock"
 #: In which whoever connects has said what is wanted.
 _WORD_SECONDS = 1.0
+#: In which a platform that runs has said that it has understood.
+_ANSWER_SECONDS = 10.0
 
 Say = Callable[[str], None]
 Act = Callable[[Say], Awaitable[None]]
@@ -33,7 +35,7 @@ class Refused(Exception):
 
 
 class Line(msgspec.Struct):
-    """Something that is said to whoever asked."""
+    """Something that is said to whoever asked; the first one, that it was understood, is empty."""
 
     text: str
     done: bool | None = None
@@ -90,6 +92,7 @@ async def _serve(
     if act is None:
         say(f"{wanted!r} is not understood; this `demitasse up` is another release's", False)
         return
+    say("")
     try:
         await act(say)
     except Refused as error:
@@ -103,28 +106,37 @@ async def _serve(
         say("done", True)
 
 
-def order(home: Path, wanted: str) -> Iterator[str]:
+def order(home: Path, wanted: str, *, answer_seconds: float = _ANSWER_SECONDS) -> Iterator[str]:
     """Has the platform that runs on this home do something; what it says meanwhile.
 
     Raises:
-        Refused: it was not done, or nothing runs there.
+        Refused: it was not done, or nothing runs there, or it does not answer.
     """
     nothing = f"nothing runs on {home}; start the platform with `demitasse up`"
+    if not home.is_dir():
+        raise Refused(nothing)  # and no folder is made
     try:
         path = socket_folder(run_folder(home)) / _SOCKET
     except DeploymentError as error:
         raise Refused(str(error)) from error
     with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(answer_seconds)
         try:
             connection.connect(str(path))
+            connection.sendall(wanted.encode() + b"\n")
+            connection.recv(1, socket.MSG_PEEK)
         except (FileNotFoundError, ConnectionRefusedError):
             raise Refused(nothing) from None
-        connection.sendall(wanted.encode() + b"\n")
+        except TimeoutError:
+            why = f"the `demitasse up` on {home} has not answered for {answer_seconds:g} s"
+            raise Refused(f"{why}; is it stopped?") from None
+        connection.settimeout(None)
         with connection.makefile("rb") as lines:
             for each in lines:
                 line = msgspec.json.decode(each, type=Line)
                 if line.done is None:
-                    yield line.text
+                    if line.text:
+                        yield line.text
                 elif line.done:
                     return
                 else:

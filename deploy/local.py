@@ -207,7 +207,7 @@ class LocalDeployment:
         except (InvalidSettings, NotReloaded) as error:
             raise Refused(str(error)) from error
         if not names:
-            say("nothing has changed")
+            say("no setting has changed; `demitasse restart` has files with secrets read again")
             return
         now = self.settings
         await self._roll(self._with_ports(read, now.port, now.admin_port), say)

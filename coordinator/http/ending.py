@@ -66,8 +66,9 @@ class Ending:
 
     def hand_over(self) -> None:
         """It shall end, and another process serves its sockets already: that one is ready."""
-        self.handed_over = not self.asked.is_set()
-        self.asked.set()
+        if not self.asked.is_set():
+            self.handed_over = True
+            self.asked.set()
 
     def concerns(self, doors: Doors) -> None:
         """Of one more listener."""

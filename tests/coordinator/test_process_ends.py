@@ -17,6 +17,7 @@ from edge import Caller, Reply, calling
 from stage import PATIENCE_SECONDS, Stage
 
 from coordinator.__main__ import LINK_SECONDS
+from coordinator.http.ending import Ending
 from model_registry.leases import Replica as Lease
 
 #: What a process takes to start, mostly.
@@ -174,6 +175,14 @@ async def test_under_a_supervisor_who_is_told_twice_finishes_what_is_in_progress
 
         assert reply.status == 200
         assert await process.status() == 0
+
+
+def test_who_is_told_again_that_it_hands_over_still_does() -> None:
+    ending = Ending()
+    ending.hand_over()
+    ending.hand_over()
+
+    assert ending.handed_over
 
 
 async def test_who_connects_between_a_killed_process_and_the_next_is_answered_by_the_next(

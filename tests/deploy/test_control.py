@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,22 @@ async def test_where_nothing_runs_that_is_said(tmp_path: Path) -> None:
         pass
     with pytest.raises(Refused, match="start the platform with `demitasse up`"):
         await heard(tmp_path, "brew")
+
+
+async def test_a_home_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="nothing runs on"):
+        await heard(tmp_path / "mistyped", "brew")
+
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_a_platform_that_is_stopped_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(run_folder(tmp_path) / "control.sock"))
+        deaf.listen()
+
+        with pytest.raises(Refused, match=r"has not answered for 0\.05 s"):
+            list(order(tmp_path, "brew", answer_seconds=0.05))
 
 
 async def test_whoever_waits_when_the_platform_is_stopped_is_told(tmp_path: Path) -> None:

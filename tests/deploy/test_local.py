@@ -457,7 +457,7 @@ async def test_settings_are_taken_over_by_new_coordinators_or_not_at_all(home: H
     assert said == [
         "coordinator 0 is replaced",
         "in force now: max_json_bytes",
-        "nothing has changed",
+        "no setting has changed; `demitasse restart` has files with secrets read again",
     ]
 
 
