@@ -19,6 +19,14 @@ LEAST_WEIGHT, MOST_WEIGHT = 0.01, 100.0
 class InvalidSettings(ValueError):
     """A setting is refused; the text names source, key and value, and what is accepted."""
 
+    def __init__(self, text: str, name: str = "") -> None:
+        """
+        Args:
+            name: of the setting, where it is one that is refused.
+        """
+        super().__init__(text)
+        self.name = name
+
 
 class About(NamedTuple):
     """What a field of `Settings` means, and what it may be."""
@@ -68,7 +76,7 @@ def _range(about: About) -> str:
 def refuse_unless(good: object, name: str, value: Any, accepted: str) -> None:
     if not good:
         shown = str(value) if isinstance(value, Path) else repr(value)
-        raise InvalidSettings(f"{name} = {shown}: accepted is {accepted}")
+        raise InvalidSettings(f"{name} = {shown}: accepted is {accepted}", name)
 
 
 def is_loopback(host: str) -> bool:

@@ -30,16 +30,26 @@ def load_settings(
     if file is None and (named := environment.get(f"{ENVIRONMENT_PREFIX}CONFIG")):
         file = Path(named)
     values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+
+    def take(source: str, name: str, value: Any) -> None:
+        values[name], sources[name] = _from_source(source, name, value), source
+
     for name, value in (_from_file(file) if file is not None else {}).items():
-        values[name] = _from_source(str(file), name, value)
+        take(str(file), name, value)
     for setting in SETTINGS.values():
         if (text := environment.get(setting.variable)) is not None:
             source = f"the environment, {setting.variable}"
-            values[setting.name] = _from_source(source, setting.name, _number(setting.kind, text))
+            take(source, setting.name, _number(setting.kind, text))
     for name, value in overrides.items():
         if value is not None:
-            values[name] = _from_source("the command line", name, value)
-    return Settings(**values)
+            take("the command line", name, value)
+    try:
+        return Settings(**values)
+    except InvalidSettings as error:
+        if error.name not in sources:  # what it does not go with was set, and not this
+            raise
+        raise InvalidSettings(f"{sources[error.name]}: {error}", error.name) from error
 
 
 def _from_file(file: Path) -> dict[str, Any]:

@@ -40,6 +40,8 @@ def api_explanation(error: ApiError) -> str:
     """An answer of the platform's that is an error, or that there was none."""
     if error.code == "unreachable":
         return f"{error.detail}; start the platform with `demitasse up`"
+    if error.code == "unauthenticated":
+        return f"{error.detail.rstrip('.')}: DEMITASSE_ADMIN_KEY_FILE names the file with the key"
     about = [error.code]
     if error.retry_after is not None:
         about.append(f"worth trying again in {error.retry_after:g} s")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from demitasse.cli.console import admission, remark
 
 if TYPE_CHECKING:
+    from coordinator.config import Settings
     from deploy.status import Status
 
 #: Whoever only looks does not wait for an API that hangs.
@@ -20,14 +21,15 @@ Admissions = dict[tuple[str | None, str | None], list[dict[str, Any]]]
 """By model and version: what each replica that is ready lets in, as `GET /fleet` says it."""
 
 
-def read_admissions(status: Status) -> Admissions:
+def read_admissions(status: Status, settings: Settings) -> Admissions:
     """Asks the platform, where one runs. Where it does not answer, that is remarked."""
     if status.admin_url is None:
         return {}
+    from coordinator.credentials import admin_key
     from demitasse.client import ApiError, call, open_http
 
     try:
-        with open_http(status.admin_url) as http:
+        with open_http(status.admin_url, key=admin_key(settings)) as http:
             replicas = call(http, "GET", "/fleet", timeout=_ANSWER_SECONDS)["replicas"]
     except ApiError as error:
         remark(f"the limits in force are not known: {error.detail}")

@@ -49,7 +49,7 @@ def models(
         entries = []
     else:
         entries = list(snapshot.models.values()) if name is None else [find_model(snapshot, name)]
-    admissions = read_admissions(read_status(settings.home))
+    admissions = read_admissions(read_status(settings.home), settings)
     if as_json:
         documents = [_document(entry, admissions) for entry in entries]
         print_json(documents if name is None else documents[0])

@@ -60,6 +60,9 @@ def _brief(detail: str) -> str:
     return " ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else ""
 
 
+_NO_PID_YET = "coordinator"
+
+
 class Change(NamedTuple):
     """Something new about a process, as a line."""
 
@@ -87,7 +90,8 @@ class Narrator:
             states[name] = process.state
             if self._states.get(name) != process.state:
                 changes.append(Change(_line(name, process), process.state in _BAD))
-        changes += [Change(f"{name}: gone") for name in self._states if name not in states]
+        gone = (name for name in self._states if name not in states and name != _NO_PID_YET)
+        changes += [Change(f"{name}: gone") for name in gone]
         self._states = states
         return changes
 
@@ -104,11 +108,10 @@ class Narrator:
 
 def _named(processes: Sequence[ProcessInfo]) -> list[tuple[str, ProcessInfo]]:
     named = []
-    coordinators = 0
     for process in processes:
-        if process.role == "coordinator":
-            named.append((f"coordinator {coordinators}", process))
-            coordinators += 1
+        if process.role == "coordinator":  # another one takes its place now and then
+            name = _NO_PID_YET if process.pid is None else f"{_NO_PID_YET} {process.pid}"
+            named.append((name, process))
         elif process.role == "minion":
             named.append((f"{process.model} {process.version}", process))
         elif process.role not in ("worker", "template"):
@@ -118,7 +121,8 @@ def _named(processes: Sequence[ProcessInfo]) -> list[tuple[str, ProcessInfo]]:
 
 def _line(name: str, process: ProcessInfo) -> str:
     detail = f", {process.detail}" if process.detail else ""
-    pid = f" (pid {process.pid})" if process.pid is not None else ""
+    known = process.pid is not None and process.role != "coordinator"
+    pid = f" (pid {process.pid})" if known else ""
     return f"{name}: {process.state}{pid}{detail}"
 
 

@@ -28,7 +28,7 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
 
     settings = load_settings(home=home)
     found = read_status(settings.home)
-    admissions = read_admissions(found)
+    admissions = read_admissions(found, settings)
     if as_json:
         processes = [_document(each, admissions) for each in found.processes]
         print_json({"home": str(settings.home), **asdict(found), "processes": processes})

@@ -48,6 +48,32 @@ def test_a_minion_that_went_is_said_once() -> None:
     assert narrator.changes([]) == []
 
 
+def coordinator(state: str, pid: int | None) -> ProcessInfo:
+    return ProcessInfo("coordinator", None, None, pid, None, state, "")
+
+
+def test_coordinators_that_take_the_place_of_others_are_told_apart() -> None:
+    narrator = Narrator()
+    looks = [
+        [coordinator("starting", None)],
+        [coordinator("running", 1)],
+        [coordinator("running", 1), coordinator("starting", None)],
+        [coordinator("running", 2), coordinator("draining", 1)],
+        [coordinator("running", 2)],
+    ]
+
+    said = [change.line for look in looks for change in narrator.changes(look)]
+
+    assert said == [
+        "coordinator: starting",
+        "coordinator 1: running",
+        "coordinator: starting",
+        "coordinator 2: running",
+        "coordinator 1: draining",
+        "coordinator 1: gone",
+    ]
+
+
 def test_workers_are_not_narrated() -> None:
     worker = ProcessInfo("worker", "tagger", "1.0.0", 8, None, "busy", "")
 

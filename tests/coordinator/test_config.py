@@ -97,6 +97,16 @@ def test_a_bad_variable_is_named_with_its_value_and_what_is_accepted(variable, v
     assert accepted in text
 
 
+def test_a_value_that_does_not_go_with_another_is_named_with_its_source(tmp_path):
+    file = tmp_path / "demitasse.toml"
+    file.write_text("default_timeout = 500\n")
+
+    with pytest.raises(InvalidSettings) as refusal:
+        load_settings(file, {})
+
+    assert str(refusal.value).startswith(f"{file}: default_timeout = 500.0: accepted is at most")
+
+
 @pytest.mark.parametrize(
     ("line", "parts"),
     [
