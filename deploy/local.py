@@ -221,6 +221,9 @@ class LocalDeployment:
             await self._fronts.roll(settings, say)
         except NotRolled as error:
             raise Refused(str(error)) from error
+        finally:  # whoever asked for it looks next at what runs
+            with contextlib.suppress(OSError):
+                self._write_status()
         self.settings = settings
 
     async def _attempt(self, work: Coroutine[Any, Any, None]) -> None:

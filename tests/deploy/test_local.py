@@ -350,6 +350,8 @@ async def test_coordinators_are_replaced_and_those_of_before_are_gone(home: Home
         assert len(after) == 2
         assert not before & set(after)
         assert not any(alive(pid or 0) for pid in before)
+        told = read_status(home.settings.home).processes
+        assert {each.pid for each in told if each.role == "coordinator"} == set(after)
         assert (await platform.ask("gate"))["model"] == "gate"
     assert said == ["coordinator 0 is replaced", "coordinator 1 is replaced"]
 
