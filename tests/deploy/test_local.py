@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -356,6 +357,12 @@ async def test_coordinators_are_replaced_and_those_of_before_are_gone(home: Home
     assert said == ["coordinator 0 is replaced", "coordinator 1 is replaced"]
 
 
+def coordinators_beside(platform: Up, before: list[int | None]) -> list[int]:
+    """The ids of those that were not there before."""
+    pids = [each.pid for each in platform.of("coordinator")]
+    return [pid for pid in pids if pid is not None and pid not in before]
+
+
 async def test_where_one_successor_fails_all_those_of_before_stay(home: Home) -> None:
     home.settings = replace(home.settings, processes=2)
     async with up(home) as platform:
@@ -363,10 +370,7 @@ async def test_where_one_successor_fails_all_those_of_before_stay(home: Home) ->
             lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
         )
         before = [each.pid for each in platform.of("coordinator")]
-
-        def coming() -> list[int]:
-            pids = [each.pid for each in platform.of("coordinator")]
-            return [pid for pid in pids if pid is not None and pid not in before]
+        coming = partial(coordinators_beside, platform, before)
 
         restart = asyncio.create_task(platform.deployment.restart(lambda line: None))
         await platform.until(coming, "the first successor")
@@ -391,10 +395,7 @@ async def test_where_a_successor_ends_before_the_others_are_ready_all_those_of_b
             lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
         )
         before = [each.pid for each in platform.of("coordinator")]
-
-        def coming() -> list[int]:
-            pids = [each.pid for each in platform.of("coordinator")]
-            return [pid for pid in pids if pid is not None and pid not in before]
+        coming = partial(coordinators_beside, platform, before)
 
         restart = asyncio.create_task(platform.deployment.restart(lambda line: None))
         await platform.until(coming, "the first successor")
