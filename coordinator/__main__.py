@@ -3,7 +3,8 @@
 Opens the listeners, says so, and drains on SIGTERM: not ready, a while later no
 new connections, then the requests in progress, then the links. A second one, and
 it ends at once, unless it has a supervisor, which kills. On SIGUSR1 another process
-has its sockets. Several of these share one port.
+has its sockets; SIGUSR2 is SIGTERM where its supervisor ends, too, and nobody will have
+them. Several of these share one port.
 """
 
 from __future__ import annotations
@@ -142,6 +143,7 @@ def _told_by_signals(*, supervised: bool) -> Ending:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.begin)
     loop.add_signal_handler(signal.SIGUSR1, ending.hand_over)
+    loop.add_signal_handler(signal.SIGUSR2, ending.begin_for_good)
     return ending
 
 

@@ -259,7 +259,9 @@ async def serve_public(
     )
     try:
         make = partial(Connection, express)
-        async with listening(make, settings.host, settings.port, handed) as port:
+        async with listening(
+            make, settings.host, settings.port, handed, for_good=lambda: ending.for_good
+        ) as port:
             yield port
         await ending.drain(lambda: [*express.connections, *watch.connections], settings.drain_grace)
     finally:
@@ -277,7 +279,11 @@ async def serve_admin(
     watch = await open_watch(create_admin_app(settings, rooms), settings, doors)
     try:
         async with listening(
-            watch.protocol, settings.admin_host, settings.admin_port, handed
+            watch.protocol,
+            settings.admin_host,
+            settings.admin_port,
+            handed,
+            for_good=lambda: ending.for_good,
         ) as port:
             yield port
         await ending.drain(lambda: list(watch.connections), settings.drain_grace)

@@ -119,8 +119,11 @@ class Coordinator:
         self._child.keeps_log = True
 
     async def stop(self) -> None:
-        """It goes when it has answered what was asked, and others hear that it is not ready."""
-        await self._go(self._terms.lame_duck_seconds + self._terms.drain_seconds, signal.SIGTERM)
+        """It goes when it has answered what was asked, and others hear that it is not ready.
+
+        Its sockets were closed here before.
+        """
+        await self._go(self._terms.lame_duck_seconds + self._terms.drain_seconds, signal.SIGUSR2)
 
     async def hand_over(self) -> None:
         """As `stop`; its successor has its sockets."""

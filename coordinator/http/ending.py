@@ -45,6 +45,8 @@ class Ending:
         self.at_once = asyncio.Event()
         self.handed_over = False
         """Its sockets are another process's already."""
+        self.for_good = False
+        """Nobody else has its sockets, nor will."""
         self.announced = False
         """Nobody should send anything more here: this process is not ready."""
         self.unfinished = 0
@@ -63,6 +65,11 @@ class Ending:
             self.at_once.set()
         self.announced = not self.handed_over
         self.asked.set()
+
+    def begin_for_good(self) -> None:
+        """As `begin`, and all of the platform ends."""
+        self.for_good = True
+        self.begin()
 
     def hand_over(self) -> None:
         """It shall end, and another process serves its sockets already: that one is ready."""

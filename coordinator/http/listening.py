@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import select
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
@@ -23,6 +25,19 @@ BACKLOG = 1024
 _LOOK_SECONDS = 0.05
 #: From one neighbour's per look, so that others get some.
 _AT_ONCE = 64
+
+#: `asm-generic/socket.h`, and a program as in `linux/filter.h`, over a segment from its TCP
+#: header on: of the flags, in byte 13, are SYN and ACK just SYN? Then none of it is let through.
+_SO_ATTACH_FILTER = 26
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # load the byte
+    (0x54, 0, 0, 0x12),  # and
+    (0x15, 0, 1, 0x02),  # equal, or one further
+    (0x06, 0, 0, 0),
+    (0x06, 0, 0, 0xFFFFFFFF),
+)
+#: Before a socket is closed for good, for those who have begun to connect: a round trip and more.
+_HANDSHAKE_SECONDS = 0.05
 
 Make = Callable[[], asyncio.BaseProtocol]
 
@@ -37,7 +52,12 @@ class Handed(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def listening(
-    make: Make, host: str, port: int, handed: Handed | None = None
+    make: Make,
+    host: str,
+    port: int,
+    handed: Handed | None = None,
+    *,
+    for_good: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[int]:
     """Connections of this kind come, on the port that it gives, while the block lasts.
 
@@ -46,6 +66,7 @@ async def listening(
 
     Args:
         handed: in place of host and port.
+        for_good: asked at the end whether nobody else has, or will have, the handed sockets.
     """
     loop = asyncio.get_running_loop()
     if handed is None:
@@ -61,15 +82,33 @@ async def listening(
     try:
         yield listeners[0].getsockname()[1]
     finally:
+        closing = [*listeners, *neighbours]
+        if handed is None or for_good():
+            for each in closing:
+                _admit_nobody_new(each)
+            await asyncio.sleep(_HANDSHAKE_SECONDS)
         for server in servers:
             server.close()
-        await entrance.close([*listeners, *neighbours])
+        await entrance.close(closing)
 
 
 def _again(fileno: int) -> socket.socket:
     listener = socket.socket(fileno=os.dup(fileno))
     listener.setblocking(False)
     return listener
+
+
+def _admit_nobody_new(listener: socket.socket) -> None:
+    """From now on the kernel overhears who begins to connect; the others' handshakes end.
+
+    Who connected between the last accept and the close would be reset. One who is not heard
+    tries again after a second, and is refused then, or finds whoever came instead.
+    """
+    program = b"".join(struct.pack("=HBBI", *each) for each in _NO_SYN)
+    memory = ctypes.create_string_buffer(program)
+    filter = struct.pack("@HP", len(_NO_SYN), ctypes.addressof(memory))
+    with contextlib.suppress(OSError):  # then there are some microseconds
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter)
 
 
 class _Entrance:

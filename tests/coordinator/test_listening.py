@@ -24,6 +24,18 @@ class Greeter(asyncio.Protocol):
         transport.close()
 
 
+class Echo(asyncio.Protocol):
+    """Says back what it heard first, and hangs up."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+        self._transport.close()
+
+
 @pytest.fixture
 def own() -> Iterator[socket.socket]:
     with socket.create_server((HOST, 0)) as listener:
@@ -85,6 +97,37 @@ async def test_who_has_connected_by_the_end_is_taken_in(
         caller = socket.create_connection(where)  # the loop has no turn before the end
 
     assert await greeting(caller) == b"hello"
+    caller.close()
+
+
+async def test_who_begins_to_connect_when_a_socket_is_closed_for_good_is_refused_and_not_cut_off(
+    own: socket.socket,
+) -> None:
+    loop = asyncio.get_running_loop()
+    block = listening(Greeter, HOST, 0, handed(own), for_good=lambda: True)
+    await block.__aenter__()
+    closing = loop.create_task(block.__aexit__(None, None, None))
+    await asyncio.sleep(0)  # it has begun to close
+    with socket.socket() as caller:
+        caller.setblocking(False)
+        connecting = loop.create_task(loop.sock_connect(caller, own.getsockname()))
+        await asyncio.sleep(0)  # it has asked
+        await closing
+        own.close()
+
+        with pytest.raises(ConnectionRefusedError):  # at its second attempt
+            await asyncio.wait_for(connecting, 20)
+
+
+async def test_who_has_connected_when_a_socket_is_closed_for_good_is_taken_in_and_heard(
+    own: socket.socket,
+) -> None:
+    async with listening(Echo, HOST, 0, handed(own), for_good=lambda: True):
+        caller = socket.create_connection(own.getsockname())
+    own.close()
+
+    caller.sendall(b"are you there?")
+    assert await greeting(caller) == b"are you there?"
     caller.close()
 
 
