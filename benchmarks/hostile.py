@@ -2,8 +2,8 @@
 
 1,000 connections send half a head, 500 on each road; 500 more ask for a long
 document three times over and read a byte a second. When they have connected, and
-until they are gone, two connections ask a no-op model, one request each at a time.
-By turns without and with the hostile ones; the medians are shown.
+until they are gone, others ask a no-op model in an open loop. By turns without and with
+the hostile ones; the medians are shown, and those of each round beside its own calm.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
+import numpy as np
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.load import Load, load
+from benchmarks.openloop import Arrivals, Phase, Seen, offer
 from benchmarks.requests import NUMBER, Request
-from benchmarks.servers import EXAMPLES, demitasse, machine
+from benchmarks.servers import EXAMPLES, Server, demitasse, machine
 
 HALF_HEADS, READERS = 1000, 500
 HALVES = (
@@ -34,12 +35,18 @@ HALVES = (
     b"POST /models/noop/infer HTTP/1.1\r\nHost: x\r\nX: ",
 )
 DOCUMENT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 3
-#: Few enough to leave the machine some room: the hostile ones are on it too.
-CONNECTIONS = 2
-ROUNDS = 3
+#: Requests a second: few enough to leave the machine some room, the hostile ones are on it too.
+RATE = 300.0
+REQUEST = Request(
+    "/models/noop/infer",
+    b'{"inputs": {"x": [%b]}}' % NUMBER,
+    {"Content-Type": "application/json"},
+)
+ROUNDS = 5
 SECONDS = 10.0
 #: What a hostile connection waits for its end.
 PATIENCE_SECONDS = 30.0
+console = Console(width=120)
 
 
 def main() -> None:
@@ -54,22 +61,25 @@ def main() -> None:
 
 
 def measure(rounds: int) -> None:
-    request = Request(
-        "/models/noop/infer",
-        b'{"inputs": {"x": [%b]}}' % NUMBER,
-        {"Content-Type": "application/json"},
-    )
-    calm: list[Load] = []
-    hostile: list[Load] = []
+    calm: list[Seen] = []
+    again: list[Seen] = []
+    hostile: list[Seen] = []
     ends: list[dict[str, float]] = []
     with demitasse([EXAMPLES / "noop"]) as server:
-        load(server.url, request, connections=CONNECTIONS, seconds=2)  # what is new is slow
+        asked(server)  # what is new is slow
         for _ in range(rounds):
-            calm.append(load(server.url, request, connections=CONNECTIONS, seconds=SECONDS))
+            calm.append(asked(server))
+            again.append(asked(server))
             with attacking(server.url) as told:
-                hostile.append(load(server.url, request, connections=CONNECTIONS, seconds=SECONDS))
+                hostile.append(asked(server))
             ends.append(told)
-    show(calm, hostile, ends)
+    show({"calm": calm, "once more": again, "with 1,500 hostile ones": hostile})
+    for name in ends[0]:
+        console.print(f"{name}: {', '.join(f'{each[name]:.1f}' for each in ends)}")
+
+
+def asked(server: Server) -> Seen:
+    return offer(server.url, REQUEST, Arrivals([Phase(RATE, SECONDS)]))
 
 
 @contextlib.contextmanager
@@ -94,22 +104,26 @@ def connected(process: subprocess.Popen[str]) -> None:
         raise RuntimeError("the hostile ones ended at once")
 
 
-def show(calm: list[Load], hostile: list[Load], ends: list[dict[str, float]]) -> None:
-    console = Console()
+def show(rows: dict[str, list[Seen]]) -> None:
+    """By turns what was seen, beside the first row's."""
     console.print(machine())
-    table = Table("others", "requests/s", "p50 ms", "p99 ms", "failed")
-    for name, loads in (("calm", calm), ("with 1,500 hostile ones", hostile)):
-        median = statistics.median
-        table.add_row(
-            name,
-            f"{median(each.requests / each.seconds for each in loads):.0f}",
-            f"{median(each.p50_ms for each in loads):.2f}",
-            f"{median(each.p99_ms for each in loads):.2f}",
-            str(sum(each.failed for each in loads)),
-        )
+    table = Table("others", "p50 ms", "of calm", "p99 ms", "of calm", "not answered")
+    calm = next(iter(rows.values()))
+    for name, seen in rows.items():
+        cells = []
+        for share in (0.5, 0.99):
+            values = [quantile(each, share) for each in seen]
+            ratios = [
+                quantile(a, share) / quantile(b, share) for a, b in zip(seen, calm, strict=True)
+            ]
+            cells += [f"{statistics.median(values):.2f}", f"{statistics.median(ratios):.2f}"]
+        table.add_row(name, *cells, str(sum(int((each.status != 200).sum()) for each in seen)))
     console.print(table)
-    for name in ends[0]:
-        console.print(f"{name}: {', '.join(f'{each[name]:.1f}' for each in ends)}")
+
+
+def quantile(seen: Seen, share: float) -> float:
+    """In milliseconds."""
+    return float(1000 * np.quantile(seen.seconds, share))
 
 
 async def attack(port: int) -> dict[str, float]:

@@ -1,17 +1,22 @@
 """Every so often, a look at everybody who is connected, a few at a time.
 
 A thousand who were waited for long enough at once would otherwise hold up
-everybody else: each costs some 40 microseconds to be told so.
+everybody else: each costs some 40 microseconds to be told so. In between, the event
+loop is everybody else's for a moment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-_AT_ONCE = 32
+_AT_ONCE = 8
+#: Where there are so many that few at a time would take longer than the time between two rounds.
+_PARTS = 200
+_MOMENT_SECONDS = 0.001
 
 
 class Lookable(Protocol):
@@ -42,12 +47,14 @@ class Lookout(Generic[T]):
             self._seconds, self._round
         )
         self._before()
-        self._look_at(list(self.connections))
+        everybody = list(self.connections)
+        self._look_at(iter(everybody), max(_AT_ONCE, len(everybody) // _PARTS))
 
-    def _look_at(self, rest: list[T]) -> None:
+    def _look_at(self, rest: Iterator[T], at_once: int) -> None:
         now = time.monotonic()
-        for connection in rest[:_AT_ONCE]:
+        some = list(islice(rest, at_once))
+        for connection in some:
             if connection in self.connections:
                 connection.look(now)
-        if len(rest) > _AT_ONCE:
-            asyncio.get_running_loop().call_soon(self._look_at, rest[_AT_ONCE:])
+        if some:
+            asyncio.get_running_loop().call_later(_MOMENT_SECONDS, self._look_at, rest, at_once)

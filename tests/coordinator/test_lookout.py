@@ -45,8 +45,21 @@ async def test_all_are_looked_at_and_others_get_their_turn_in_between() -> None:
     turns.stop()
 
     first = Counter(each.looked_at[0] for each in connections)
-    assert max(first.values()) <= 32
-    assert len(first) >= 300 / 32
+    assert max(first.values()) <= 8
+    assert len(first) >= 300 / 8
+
+
+async def test_of_many_more_are_looked_at_at_once_so_that_a_round_ends() -> None:
+    turns = Turns()
+    lookout: Lookout[Connection] = Lookout(0.5, lambda: None)
+    connections = [Connection(turns) for _ in range(4000)]
+    lookout.connections.update(connections)
+
+    await eventually(lambda: all(each.looked_at for each in connections), "all were looked at")
+    lookout.stop()
+    turns.stop()
+
+    assert max(Counter(each.looked_at[0] for each in connections).values()) == 4000 / 200
 
 
 class Last:
