@@ -99,11 +99,13 @@ def _in_a_line(error: BaseException) -> str:
 
 def _messages(connection: socket.socket) -> Iterator[Message]:
     reader = FrameReader()
+    # One for all: memory of that size for each read would be cut into pieces by what comes after.
+    scratch = memoryview(bytearray(_READ_BYTES))
     while True:
-        data = connection.recv(_READ_BYTES)
-        if not data:
+        size = connection.recv_into(scratch)
+        if not size:
             return
-        for frame in reader.feed(data):
+        for frame in reader.feed(bytes(scratch[:size])):
             yield decode(frame)
 
 
