@@ -27,6 +27,7 @@ from coordinator.config import Settings
 from coordinator.http.body import PayloadLimits
 from coordinator.http.connection import Connection
 from coordinator.http.doors import Doors
+from coordinator.http.ending import Ending
 from coordinator.http.express import Express
 from coordinator.http.head import Callers, Timeouts
 from coordinator.http.listening import listening
@@ -947,9 +948,15 @@ async def second_port(
 ) -> AsyncIterator[tuple[int, Callable[[], asyncio.Task[None]]]]:
     """One more public port of this coordinator, and a call that drains it."""
     async with AsyncExitStack() as public:
-        chosen = replace(stage.settings, **settings)
-        port = await public.enter_async_context(serve_public(chosen, coordinator.rooms))
-        yield port, lambda: asyncio.create_task(public.aclose())
+        chosen, ending = replace(stage.settings, **settings), Ending()
+        port = await public.enter_async_context(serve_public(chosen, coordinator.rooms, ending))
+
+        async def drain() -> None:
+            ending.begin()
+            await ending.lame_duck(0)
+            await public.aclose()
+
+        yield port, lambda: asyncio.create_task(drain())
 
 
 async def serving_fails(settings: Settings, rooms: Rooms) -> bool:
@@ -1014,6 +1021,7 @@ async def test_draining_answers_what_is_asked_and_closes_what_is_idle(stage: Sta
 
 def refuses(port: int) -> bool:
     with socket.socket() as caller:
+        caller.settimeout(0.01)  # for a moment nobody who begins to connect is heard
         return caller.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
