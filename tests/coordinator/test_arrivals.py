@@ -190,4 +190,13 @@ async def test_a_disk_that_does_not_answer_bounds_what_waits(
 
     await eventually(lambda: arrivals.lost == 11, "those behind them are lost")
     following.cancel()
-    os.close(os.open(hung, os.O_RDONLY | os.O_NONBLOCK))
+    reader = os.open(hung, os.O_RDONLY | os.O_NONBLOCK)
+    await eventually(lambda: has_read(reader), "the thread that hung goes on")
+    os.close(reader)
+
+
+def has_read(reader: int) -> bool:
+    try:
+        return bool(os.read(reader, 4096))
+    except BlockingIOError:
+        return False
