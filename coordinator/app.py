@@ -50,11 +50,12 @@ from model_registry.catalog import Catalog
 from model_registry.leases import Leases, Replica
 from model_registry.snapshot import Snapshot
 from storage.engine import open_engine
+from wire.heap import give_back_free_pages
 
 #: For handlers whose connections are gone, and that are called off, to see that they are.
 _HANDLER_SECONDS = 1.0
-#: How often shared memory that nobody used goes back to the system, and records that are too
-#: old are dropped.
+#: How often memory that nobody used goes back to the system, and records that are too old are
+#: dropped.
 _TRIM_SECONDS = 10.0
 
 
@@ -168,6 +169,7 @@ async def _trim(parcels: Parcels, records: Records) -> None:
         await asyncio.sleep(_TRIM_SECONDS)
         parcels.trim()
         records.trim(time.monotonic())
+        give_back_free_pages()
 
 
 @contextlib.asynccontextmanager

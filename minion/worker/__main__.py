@@ -8,7 +8,6 @@ process, and begins with `work`.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import mmap
 import os
@@ -26,6 +25,7 @@ from wire.area import Area, halves, slots
 from wire.batches import BatchFailure, Load, Loaded, Message, Run, decode
 from wire.errors import Code
 from wire.frames import FrameReader
+from wire.heap import give_back_free_pages
 from wire.lifetimes import end_with_parent
 
 _READ_BYTES = 256 * 1024
@@ -74,7 +74,9 @@ def _load(load: Load, arena: int, connection: socket.socket) -> Union[Session, N
                 *(load.options, load.torch),
             )
         )
-        _give_back_what_loading_left()
+        # From now on a worker keeps its pages; see `host.environment`. A state dict that was
+        # copied into its network would otherwise count twice for ever.
+        give_back_free_pages()
         loaded = time.perf_counter()
         model.warmup(zeros(load.inputs))
     except (Exception, SystemExit) as error:
@@ -112,16 +114,6 @@ def _messages(connection: socket.socket) -> Iterator[Message]:
 def _send(connection: socket.socket, message: Message) -> None:
     for buffer in message.encode():
         connection.sendall(buffer)
-
-
-def _give_back_what_loading_left() -> None:
-    """Free pages go back to the kernel: from now on a worker keeps them; see `host.environment`.
-
-    A state dict that was copied into its network would otherwise count twice for ever.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
-    if trim is not None:
-        trim(0)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class Host:
         return self._runner.app[LANE]
 
     async def start(self) -> None:
-        app = create_app(self.spec, grace_seconds=5.0)
+        app = create_app(self.spec, grace_seconds=2.0)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.UnixSite(self._runner, self.address.removeprefix("unix:")).start()
