@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,20 +23,3 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     packages = sorted(path.parent for path in EXAMPLES.glob("*/model.toml"))
     with running(tmp_path_factory.mktemp("everything"), packages, within=900) as platform:
         yield platform
-
-
-@pytest.fixture
-def variant(tmp_path: Path) -> Callable[..., Path]:
-    """A copy of an example package with lines of its model.toml replaced."""
-
-    def make(example: str, name: str, replace: dict[str, str]) -> Path:
-        package = tmp_path / "packages" / name
-        shutil.copytree(EXAMPLES / example, package)
-        text = (package / "model.toml").read_text()
-        for old, new in replace.items():
-            assert old in text, f"{example}/model.toml has no {old!r}"
-            text = text.replace(old, new)
-        (package / "model.toml").write_text(text)
-        return package
-
-    return make

@@ -10,13 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
 from tests.acceptance.invariants import descriptors, leaking, shared_memory, tracebacks
+from tests.processes import alive
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -54,9 +55,15 @@ def demitasse(*words: str, home: Path, check: bool = True) -> subprocess.Complet
 
 
 class Platform:
-    """`demitasse up` in a process of its own."""
+    """`demitasse up` in a process of its own.
 
-    def __init__(self, home: Path, *, processes: int = 1) -> None:
+    Args:
+        settings: by name, as variables of its environment.
+    """
+
+    def __init__(
+        self, home: Path, *, processes: int = 1, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.home = home
         port, admin_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -72,7 +79,11 @@ class Platform:
             ],
             stdout=self.log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "TMPDIR": str(self.temporary)},
+            env={
+                **os.environ,
+                "TMPDIR": str(self.temporary),
+                **{f"DEMITASSE_{name.upper()}": each for name, each in (settings or {}).items()},
+            },
         )  # fmt: skip
         self.client = httpx.Client(base_url=self.url, timeout=60)
 
@@ -133,14 +144,19 @@ class Platform:
 
 @contextlib.contextmanager
 def running(
-    home: Path, packages: Sequence[Path], *, processes: int = 1, within: float = 60
+    home: Path,
+    packages: Sequence[Path],
+    *,
+    processes: int = 1,
+    within: float = 60,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Platform]:
     """A platform that serves these packages; everything it started is gone afterwards, and
     before that everything it took for callers who have gone."""
     home.mkdir(parents=True, exist_ok=True)
     named = shared_memory()
     demitasse("publish", *map(str, packages), home=home)
-    platform = Platform(home, processes=processes)
+    platform = Platform(home, processes=processes, settings=settings)
     try:
         platform.wait_until_ready(within)
         pids = [each["pid"] for each in platform.status() if each["pid"]]
@@ -162,13 +178,6 @@ def _nothing_is_kept(platform: Platform, before: dict[int, int]) -> None:
     eventually(platform.is_empty, within=15, what="the end of all that was asked")
     leaks = leaking(before, descriptors(before))
     assert not leaks, f"descriptors before and now, by process: {leaks}"
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def kill(pid: int) -> None:

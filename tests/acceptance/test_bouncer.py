@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.acceptance.platform import EXAMPLES, Platform, demitasse, eventually, running
+from tests.packages import variant
 
 #: What a test may lose to two busy cores, on top of the arithmetic.
 TOLERANCE = 1.10
-
-Variant = Callable[..., Path]
 
 
 async def ask(
@@ -89,11 +88,11 @@ async def test_tuning_holds_for_the_next_burst_and_loses_nothing_in_flight(
 
 
 async def test_one_worker_and_batches_of_two_answer_two_at_once_in_one_batch(
-    tmp_path: Path, variant: Variant
+    tmp_path: Path,
 ) -> None:
     package = variant(
-        "simulated",
-        "pair",
+        EXAMPLES / "simulated",
+        tmp_path,
         {'name = "simulated"': 'name = "pair"', "max_batch_size = 1": "max_batch_size = 2"},
     )
     with running(tmp_path / "home", [package]) as platform:
@@ -104,11 +103,11 @@ async def test_one_worker_and_batches_of_two_answer_two_at_once_in_one_batch(
 
 
 async def test_two_workers_answer_two_at_once_side_by_side(
-    tmp_path: Path, variant: Variant
+    tmp_path: Path,
 ) -> None:
     package = variant(
-        "simulated",
-        "twins",
+        EXAMPLES / "simulated",
+        tmp_path,
         {'name = "simulated"': 'name = "twins"', "workers = 1": "workers = 2"},
     )
     with running(tmp_path / "home", [package]) as platform:
@@ -123,13 +122,13 @@ async def test_two_workers_answer_two_at_once_side_by_side(
 
 
 async def test_a_promise_of_five_seconds_admits_ten_and_follows_a_device_that_slows_down(
-    tmp_path: Path, variant: Variant
+    tmp_path: Path,
 ) -> None:
     """A tenth of the time: 0.5 s promised, 50 ms for one, then 100 ms."""
     pace = tmp_path / "pace"
     package = variant(
-        "simulated",
-        "promising",
+        EXAMPLES / "simulated",
+        tmp_path,
         {
             'name = "simulated"': 'name = "promising"',
             "queue_limit = 10": 'promise = "500ms"',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,12 +13,13 @@ import pytest
 from tests.acceptance.platform import (
     EXAMPLES,
     Platform,
-    alive,
     demitasse,
     eventually,
     kill,
     running,
 )
+from tests.packages import variant
+from tests.processes import alive
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +124,11 @@ def test_two_coordinators_share_one_port_and_one_answers_when_the_other_is_kille
 
 
 def test_two_versions_of_one_model_are_answered_by_different_processes(
-    tmp_path: Path, variant: Callable[..., Path]
+    tmp_path: Path,
 ) -> None:
-    newer = variant("simulated", "newer", {'version = "1.0.0"': 'version = "1.1.0"'})
-    with running(tmp_path / "home", [EXAMPLES / "simulated", newer]) as platform:
+    simulated = EXAMPLES / "simulated"
+    newer = variant(simulated, tmp_path, {'version = "1.0.0"': 'version = "1.1.0"'})
+    with running(tmp_path / "home", [simulated, newer]) as platform:
         demitasse("alias", "simulated", "default", "1.1.0", home=platform.home)
         eventually(
             lambda: len(platform.of("minion", "simulated")) == 2 and platform.ready(),

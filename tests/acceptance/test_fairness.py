@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
-from tests.acceptance.platform import eventually, running
+from tests.acceptance.platform import EXAMPLES, eventually, running
+from tests.packages import variant
 
 MANY, OTHERS = 200, 20
 
 
 async def test_twenty_with_one_each_are_answered_before_the_many_of_another(
-    tmp_path: Path, variant: Callable[..., Path]
+    tmp_path: Path,
 ) -> None:
     package = variant(
-        "simulated",
-        "crowded",
+        EXAMPLES / "simulated",
+        tmp_path,
         {
             'name = "simulated"': 'name = "crowded"',
             "queue_limit = 10": f"queue_limit = {MANY + OTHERS}",

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 
 from tests.acceptance.platform import eventually, running
+from tests.packages import written
 
 WAITING, LEAVING = 100, 90
 
@@ -55,10 +56,7 @@ folder = "{folder}"
 
 
 async def test_of_a_hundred_who_wait_only_those_are_computed_who_stay(tmp_path: Path) -> None:
-    package = tmp_path / "gated"
-    package.mkdir()
-    (package / "model.toml").write_text(manifest(tmp_path))
-    (package / "gated.py").write_text(MODEL)
+    package = written(tmp_path, "gated", manifest(tmp_path), MODEL)
     journal = tmp_path / "journal"
 
     def executed() -> list[int]:

@@ -11,7 +11,8 @@ import pytest
 
 from deploy.machine import socket_folder
 from deploy.status import run_folder
-from tests.acceptance.platform import EXAMPLES, Platform, alive, eventually, kill, running
+from tests.acceptance.platform import EXAMPLES, Platform, eventually, kill, running
+from tests.processes import alive
 
 HOSTILE = Path(__file__).parent / "models" / "hostile"
 

@@ -6,61 +6,28 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.acceptance.platform import Platform, alive, eventually, running
+from tests.acceptance.platform import Platform, eventually, running
 from tests.bombs.catalogue import READ, bombs
 from tests.fuzz.images import files
+from tests.packages import COLOUR
+from tests.processes import alive
 
 MB = 10**6
 #: In a coordinator, for one request; of all of them together a decoder keeps as little.
 MOST_IN_A_COORDINATOR = 30 * MB
 MOST_KEPT = 40 * MB
 
-MANIFEST = """
-name = "colour"
-version = "1.0.0"
-entry = "colour:Colour"
-analyze = true
-[input.image]
-dtype = "uint8"
-shape = [8, 8, 3]
-resize = "stretch"
-[output.colour]
-type = "array"
-"""
-MODEL = """
-from minion.model import Model
-
-class Colour(Model):
-    def load(self, context):
-        pass
-
-    def predict(self, batch):
-        return [{"colour": image.mean((0, 1)).tolist()} for image in batch["image"]]
-"""
-
-
-def started(home: Path, monkeypatch: pytest.MonkeyPatch, **settings: str) -> Any:
-    package = home / "package"
-    package.mkdir()
-    (package / "model.toml").write_text(MANIFEST)
-    (package / "colour.py").write_text(MODEL)
-    for name, value in settings.items():
-        monkeypatch.setenv(f"DEMITASSE_{name.upper()}", value)
-    return running(home / "home", [package])
-
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("image-tier")
-        with started(home, patch, decoder_workers="1") as platform:
-            yield platform
+    home = tmp_path_factory.mktemp("image-tier")
+    with running(home, [COLOUR], settings={"decoder_workers": "1"}) as platform:
+        yield platform
 
 
 def said_of(platform: Platform, photo: bytes) -> str | list[float]:
@@ -147,11 +114,11 @@ def test_odd_files_again_and_again_leave_nothing_in_a_decoder(platform: Platform
 
 
 def test_a_photo_that_ends_its_decoder_is_refused_and_the_second_time_costs_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     settings = {"decoder_workers": "1", "decode_cpu": "0.08"}
     killer = bombs()["WebP, lossless, 14.1 megapixels"].make()  # a quarter of a second in C
-    with started(tmp_path, monkeypatch, **settings) as platform:
+    with running(tmp_path, [COLOUR], settings=settings) as platform:
         (first,) = pids(platform)
 
         assert said_of(platform, killer) == "image-too-costly"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.acceptance.platform import PHOTO, Platform, running
+from tests.packages import written
 
 SECONDS = {"quick": 0.1, "middling": 0.3, "slow": 2.0}
 TIMEOUT_SECONDS = 0.5
@@ -42,7 +42,7 @@ def manifest(name: str, seconds: float) -> str:
     return f"""
 name = "{name}"
 version = "1.0.0"
-entry = "arithmetic:Arithmetic"
+entry = "{name}:Arithmetic"
 analyze = true
 [input.image]
 dtype = "uint8"
@@ -58,13 +58,9 @@ seconds = {seconds}
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("packages")
-    packages = []
-    for name, seconds in SECONDS.items():
-        package: Path = folder / name
-        package.mkdir()
-        (package / "model.toml").write_text(manifest(name, seconds))
-        (package / "arithmetic.py").write_text(MODEL)
-        packages.append(package)
+    packages = [
+        written(folder, name, manifest(name, seconds), MODEL) for name, seconds in SECONDS.items()
+    ]
     with running(tmp_path_factory.mktemp("partial"), packages) as platform:
         yield platform
 

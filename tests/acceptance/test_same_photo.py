@@ -13,48 +13,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.platform import EXAMPLES, Platform, running
+from tests.packages import COLOUR, variant
 
 CALLERS = 50
 QUEUE_LIMIT = 10
 #: Small enough to come in one piece with the head: whoever still uploads holds a place.
 PHOTO = EXAMPLES / "photos" / "scene.png"
 
-MANIFEST = f"""
-name = "colour"
-version = "1.0.0"
-entry = "colour:Colour"
-analyze = true
-[input.image]
-dtype = "uint8"
-shape = [8, 8, 3]
-resize = "stretch"
-[output.colour]
-type = "array"
-[admission]
-queue_limit = {QUEUE_LIMIT}
-[quality]
-metric = "accuracy"
-value = 1.0
-data = "a mean is a mean"
-"""
-MODEL = """
-from minion.model import Model
-
-class Colour(Model):
-    def load(self, context):
-        pass
-
-    def predict(self, batch):
-        return [{"colour": image.mean((0, 1)).tolist()} for image in batch["image"]]
-"""
-
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    package = tmp_path_factory.mktemp("packages") / "colour"
-    package.mkdir()
-    (package / "model.toml").write_text(MANIFEST)
-    (package / "colour.py").write_text(MODEL)
+    admission = f"[admission]\nqueue_limit = {QUEUE_LIMIT}\n"
+    package = variant(COLOUR, tmp_path_factory.mktemp("packages"), more=admission)
     with running(tmp_path_factory.mktemp("same-photo"), [package]) as platform:
         yield platform
 

@@ -7,8 +7,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.acceptance.platform import EXAMPLES, Platform, eventually, running
 
 LEASE_SECONDS = 1.0
@@ -20,11 +18,10 @@ def ask(platform: Platform) -> int:
 
 
 def test_a_stopped_supervisor_costs_nobody_an_answer_for_longer_than_leases_last_in_real_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("DEMITASSE_LEASE_TTL", str(LEASE_SECONDS))
-    monkeypatch.setenv("DEMITASSE_POLL_INTERVAL", "0.1")
-    with running(tmp_path / "home", [EXAMPLES / "noop"]) as platform:
+    settings = {"lease_ttl": str(LEASE_SECONDS), "poll_interval": "0.1"}
+    with running(tmp_path / "home", [EXAMPLES / "noop"], settings=settings) as platform:
         os.kill(platform.process.pid, signal.SIGSTOP)
         try:
             end = time.monotonic() + 3 * LEASE_SECONDS

@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 
-from tests.acceptance.platform import PHOTO, Platform, alive, eventually, kill
+from tests.acceptance.platform import PHOTO, Platform, eventually, kill
+from tests.processes import alive
 
 
 def parent(pid: int) -> int:

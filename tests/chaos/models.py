@@ -4,22 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-COLOUR = '''
-import os
-import time
-
-from minion.model import Model
-
-class Colour(Model):
-    """The colour of a photo that has one: so each answer shows whose it is."""
-
-    def load(self, context):
-        self.seconds = context.options["seconds"]
-
-    def predict(self, batch):
-        time.sleep(self.seconds)
-        return [{"colour": [int(c) for c in image[4, 4]]} for image in batch["image"]]
-'''
+from tests.packages import COLOUR, variant, written
 
 SUM = '''
 import os
@@ -41,12 +26,16 @@ class Sum(Model):
 '''
 
 MANIFEST = """
-name = "{name}"
+name = "sum"
 version = "1.0.0"
-entry = "{name}:{entry}"
-analyze = {analyze}
-{inputs}
-{outputs}
+entry = "sum:Sum"
+[input.x]
+dtype = "float64"
+shape = [4]
+[output.sum]
+type = "number"
+"""
+SERVED = """
 [batching]
 max_batch_size = 8
 max_queue_delay = "2ms"
@@ -63,28 +52,7 @@ seconds = 0.005
 
 def packages(folder: Path) -> list[Path]:
     """`colour`, which looks at photos, and `sum`, which takes numbers."""
-    made = []
-    for name, source, values in (
-        (
-            "colour", COLOUR,
-            {
-                "entry": "Colour", "analyze": "true",
-                "inputs": '[input.image]\ndtype = "uint8"\nshape = [8, 8, 3]\nresize = "stretch"',
-                "outputs": '[output.colour]\ntype = "array"',
-            },
-        ),
-        (
-            "sum", SUM,
-            {
-                "entry": "Sum", "analyze": "false",
-                "inputs": '[input.x]\ndtype = "float64"\nshape = [4]',
-                "outputs": '[output.sum]\ntype = "number"',
-            },
-        ),
-    ):  # fmt: skip
-        package = folder / name
-        package.mkdir(parents=True)
-        (package / "model.toml").write_text(MANIFEST.format(name=name, **values))
-        (package / f"{name}.py").write_text(source)
-        made.append(package)
-    return made
+    return [
+        variant(COLOUR, folder, more=SERVED),
+        written(folder, "sum", MANIFEST + SERVED, SUM),
+    ]

@@ -51,11 +51,12 @@ def logged(platform: Platform) -> str:
 
 @pytest.mark.timeout(SECONDS + 240)
 async def test_whatever_strikes_answers_are_right_and_refusals_say_when_to_come_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("DEMITASSE_DECODE_TIMEOUT", "2")  # its workers are stopped, too
+    settings = {"decode_timeout": "2"}  # its workers are stopped, too
     print(f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}")
-    with running(tmp_path / "home", packages(tmp_path / "packages"), processes=2) as platform:
+    models = packages(tmp_path / "packages")
+    with running(tmp_path / "home", models, processes=2, settings=settings) as platform:
         faults, probe = Faults(platform, SEED), Probe(platform.url, SEED, CANARY)
         await asyncio.gather(probe.ask_for(SECONDS, rate=RATE), strike(faults, SECONDS))
 

@@ -8,8 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,8 @@ import pytest
 from conftest import Command, free_ports
 
 from coordinator.decoder import DECODER_VERSION
+from tests.acceptance.platform import eventually
+from tests.processes import alive
 
 
 class Platform(NamedTuple):
@@ -37,21 +38,6 @@ class Platform(NamedTuple):
             if text in line:
                 return line
         raise AssertionError(f"ended without saying {text!r}: {''.join(self.said)}")
-
-
-def eventually(look: Callable[[], object], what: str) -> None:
-    """Until it is true: the coordinator learns of minions by polling, and rings no bell."""
-    end = time.monotonic() + 30
-    while not look():
-        assert time.monotonic() < end, f"waited in vain until {what}"
-
-
-def alive(pid: int | None) -> bool:
-    """Whether the process runs: neither gone nor a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def rows(table: str) -> list[str]:
@@ -141,7 +127,9 @@ def test_ended_at_once_it_leaves_neither_sockets_nor_processes(
         platform.process.send_signal(signal.SIGTERM)
 
         assert platform.process.wait(timeout=30) == 128 + signal.SIGTERM
-    eventually(lambda: not any(alive(each["pid"]) for each in processes), "all have gone")
+    eventually(
+        lambda: not any(alive(each["pid"]) for each in processes), within=30, what="all have gone"
+    )
     left = [each.name for each in (home / "run").rglob("*")]
     assert not [each for each in left if each.endswith((".sock", ".json"))]
 
@@ -153,7 +141,11 @@ def test_a_terminal_that_is_closed_stops_the_platform_which_finishes_what_it_has
         said = b""
         while b"the API answers at" not in said:
             said += os.read(terminal, 4096)
-        eventually(lambda: demitasse("status").returncode == 0, "its processes are written down")
+        eventually(
+            lambda: demitasse("status").returncode == 0,
+            within=30,
+            what="its processes are written down",
+        )
         processes = json.loads(demitasse("status", "--json").stdout)["processes"]
 
         os.close(terminal)
@@ -271,7 +263,11 @@ def test_status_and_models_show_what_governs_and_the_limit_that_a_promise_comes_
 
     with started(environment, *free_ports(2)) as platform:
         platform.until("ready: 1 model")
-        eventually(lambda: admission("minion") and admission("decoder"), "both are connected")
+        eventually(
+            lambda: admission("minion") and admission("decoder"),
+            within=30,
+            what="both are connected",
+        )
         ((noops,), (decoders,)) = admission("minion"), admission("decoder")
         status = rows(demitasse("status").stdout)
         overview = rows(demitasse("models").stdout)
@@ -303,7 +299,11 @@ def test_a_reset_and_the_removal_of_an_alias_are_in_force_where_the_platform_run
     demitasse("publish", noop)
     with started(environment, *free_ports(2)) as platform:
         platform.until("the API answers at")
-        eventually(lambda: demitasse("status").returncode == 0, "its address is written down")
+        eventually(
+            lambda: demitasse("status").returncode == 0,
+            within=30,
+            what="its address is written down",
+        )
         said = [
             demitasse(*command.split()).stdout
             for command in (

@@ -12,7 +12,6 @@ import shutil
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -44,17 +43,10 @@ from model_registry.catalog import Catalog
 from model_registry.leases import Leases
 from model_registry.leases import Replica as Lease
 from storage.engine import migrate, open_engine
+from tests.waiting import eventually
 
 MODELS = Path(__file__).parent / "models"
 PATIENCE_SECONDS = 20.0
-
-
-async def eventually(condition: Callable[[], object], what: str) -> None:
-    """Until the condition holds: of what happens in another process and rings no bell."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain until {what}"
-        await asyncio.sleep(0.002)
 
 
 def first_version(model: str) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from edge import calling
-from stage import Stage, eventually
+from stage import Stage
 
 from coordinator.config_checks import InvalidSettings
 from coordinator.credentials import admin_key
 from coordinator.http.access import ADMIN
+from tests.waiting import eventually
 from wire.tuning import Tuning
 
 WHO = {"Demitasse-Operator": "ada"}

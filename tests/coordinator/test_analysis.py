@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from edge import calling
-from stage import Coordinator, Host, Stage, eventually, photo
+from stage import Coordinator, Host, Stage, photo
 
 from model_registry.settings import SettingsChange
+from tests.waiting import eventually
 
 RED, GREEN, BLUE = (200, 0, 0), (0, 100, 0), (0, 0, 50)
 

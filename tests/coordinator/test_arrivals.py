@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from stage import eventually
 
 from coordinator.arrivals import Arrivals, Note, lane_of, read_arrivals
+from tests.waiting import eventually
 from wire.flows import Flow
 
 LANE = lane_of("tagger", "1.0.0")

@@ -6,13 +6,14 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-from stage import Stage, eventually
+from stage import Stage
 
 from coordinator.app import StoredRegistry
 from coordinator.directory import Directory, Places
 from coordinator.fleet import Fleet
 from model_registry.settings import SettingsChange
 from model_registry.snapshot import Snapshot
+from tests.waiting import eventually
 
 
 class Flaky:

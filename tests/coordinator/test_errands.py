@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from edge import Caller, Reply, calling
-from stage import Coordinator, Host, Stage, eventually, photo
+from stage import Coordinator, Host, Stage, photo
 from test_sharing import Counted, joined
+
+from tests.waiting import eventually
 
 ROADS = pytest.mark.parametrize("road", ["", "TE: trailers\r\n"], ids=["express", "aiohttp"])
 RED = photo(200, 0, 0)

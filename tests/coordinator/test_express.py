@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import pytest
 from edge import PATIENCE, Caller, Reply, calling
-from stage import PATIENCE_SECONDS, Coordinator, Gate, Host, Stage, eventually
+from stage import PATIENCE_SECONDS, Coordinator, Gate, Host, Stage
 
 from coordinator.app import Rooms, create_public_app, open_watch, serve_public
 from coordinator.config import Settings
@@ -34,6 +34,7 @@ from coordinator.http.listening import listening
 from coordinator.http.pace import Patience
 from coordinator.http.plain import END, PlainHeads
 from coordinator.link import Settle
+from tests.waiting import eventually
 
 PATH = "/models/gate/infer"
 JSON, MSGPACK, BYTES = "application/json", "application/msgpack", "application/octet-stream"

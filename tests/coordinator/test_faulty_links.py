@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stage import Coordinator, Host, Stage, eventually
+from stage import Coordinator, Host, Stage
 from test_metrics import scraped, total
 
 from coordinator.link import settling
 from minion.host.link import MAX_UNREAD_BYTES
 from model_registry.leases import Replica as Lease
 from tests.faults import Proxy, proxied
+from tests.waiting import eventually
 from wire.examples import Result
 from wire.heartbeats import HEARTBEAT_SECONDS, SILENT_LOOKS
 from wire.tensor import Tensor

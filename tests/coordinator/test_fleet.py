@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stage import Host, Stage, eventually
+from stage import Host, Stage
 
 from coordinator.errors import DeadlineUnmeetable, NotServing, QueueFull
 from coordinator.fleet import Fleet
@@ -18,6 +18,7 @@ from coordinator.link import settling
 from coordinator.parcels import Parcels
 from coordinator.replica import Replica
 from coordinator.ticket import Prediction
+from tests.waiting import eventually
 from wire.tensor import Tensor
 from wire.tuning import Tuning
 

@@ -16,6 +16,7 @@ from coordinator.errors import (
     WorkerCrashed,
 )
 from coordinator.flights import Flights, Wait, is_misfortune, settled
+from tests.waiting import eventually
 
 LATER = time.monotonic() + 3600
 
@@ -161,9 +162,8 @@ async def test_when_all_have_left_it_is_cancelled(flights: Flown, computation: C
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    await asyncio.sleep(0)
 
-    assert computation.cancelled == 1
+    await eventually(lambda: computation.cancelled == 1, "it is cancelled")
     assert not len(flights)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aiohttp import web
-from stage import Stage, eventually, listening_silently
+from stage import Stage, listening_silently
 
 from coordinator.errors import (
     DeadlineExceeded,
@@ -29,6 +29,7 @@ from coordinator.link import Link, open_link, settling
 from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
 from minion.host.server import create_app
 from minion.host.spec import write_spec
+from tests.waiting import eventually
 from wire.answers import Answer
 from wire.credentials import Credentials, Secret
 from wire.examples import Result

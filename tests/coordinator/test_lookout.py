@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from stage import eventually
-
 from coordinator.http.lookout import Lookout
+from tests.waiting import eventually
 
 
 class Turns:

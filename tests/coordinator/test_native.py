@@ -9,7 +9,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 from edge import calling
-from stage import Coordinator, Gate, Host, Stage, eventually, photo
+from stage import Coordinator, Gate, Host, Stage, photo
+
+from tests.waiting import eventually
 
 PATH = "/models/gate/infer"
 

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
-from stage import Coordinator, Gate, Host, Stage, eventually, photo
+from stage import Coordinator, Gate, Host, Stage, photo
 
 from coordinator.metrics import exposition, flush
+from tests.waiting import eventually
 
 Send = Callable[[Coordinator, int, dict[str, str]], Awaitable[httpx.Response]]
 

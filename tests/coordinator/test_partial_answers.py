@@ -8,10 +8,11 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import REGISTRY
-from stage import Coordinator, Gate, Host, Stage, eventually, photo
+from stage import Coordinator, Gate, Host, Stage, photo
 
 from coordinator.metrics import flush
 from minion.host.bouncer import Ending
+from tests.waiting import eventually
 
 RED = photo(200, 0, 0)
 OUTPUT = {"colour": [200, 0, 0]}

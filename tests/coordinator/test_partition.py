@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from stage import Coordinator, Stage, eventually
+from stage import Coordinator, Stage
 
 from coordinator.replica import Replica
 from minion.host.spec import write_spec
 from model_registry.leases import Replica as Lease
 from tests.faults import THERE, Line, laid, why_no_lines
+from tests.waiting import eventually
 
 NOTICED_SECONDS = 3.0
 CUT_SECONDS = 10.0

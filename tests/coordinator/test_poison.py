@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.coordinator.stage import Coordinator, Host, Stage, eventually
+from tests.coordinator.stage import Coordinator, Host, Stage
+from tests.waiting import eventually
 
 
 async def served(stage: Stage, **changes: object) -> tuple[Coordinator, Host]:

@@ -7,10 +7,11 @@ import time
 
 import numpy as np
 import pytest
-from stage import Stage, eventually, photo
+from stage import Stage, photo
 
 from coordinator.arrivals import Records, arrivals_folder, read_arrivals
 from coordinator.decoder import DECODER
+from tests.waiting import eventually
 from wire.flows import caller_number
 
 #: What `plain` does not recognise.

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager, contextmanager
 
 import numpy as np
 import pytest
-from stage import Gate, Host, Stage, eventually
+from stage import Gate, Host, Stage
 
 from coordinator.errors import NotServing, WorkerCrashed
 from coordinator.fleet import Fleet
 from coordinator.replica import Replica
 from coordinator.ticket import Prediction, Ticket
+from tests.waiting import eventually
 from wire.tensor import Tensor
 from wire.tuning import Tuning
 

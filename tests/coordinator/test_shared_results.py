@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 from redis_server import RedisServer
-from stage import PATIENCE_SECONDS, eventually
+from stage import PATIENCE_SECONDS
 
 from coordinator.cache import PHOTO, key_of
 from coordinator.shared_results import SharedResults
+from tests.waiting import eventually
 
 KEY = key_of("11" * 32, PHOTO, bytes(32))
 OTHER = key_of("22" * 32, PHOTO, bytes(32))

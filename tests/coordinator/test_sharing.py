@@ -10,11 +10,12 @@ import pytest
 from edge import Caller, Reply, calling
 from prometheus_client import REGISTRY
 from redis_server import RedisServer
-from stage import Coordinator, Gate, Host, Stage, eventually, photo
+from stage import Coordinator, Gate, Host, Stage, photo
 
 from coordinator.decoder import DECODER_VERSION
 from coordinator.metrics import flush
 from minion.host.bouncer import Ending
+from tests.waiting import eventually
 
 RED, GREEN = photo(200, 0, 0), photo(0, 100, 0)
 
@@ -65,6 +66,16 @@ async def sending(
         )
         await caller.send(head.encode() + body)
         yield caller
+
+
+async def five_at_once(coordinator: Coordinator, gate: Gate) -> list[Reply]:
+    """What they are told; the gate is opened when four of them wait for the first."""
+    others = joined("picture")
+    async with AsyncExitStack() as callers:
+        opened = [await callers.enter_async_context(sending(coordinator)) for _ in range(5)]
+        await eventually(lambda: others.since() == 4, "four wait for the first")
+        with gate.open():
+            return [await caller.reply() for caller in opened]
 
 
 def entry(reply: Reply | Any, model: str = "picture") -> dict[str, Any]:
@@ -359,13 +370,8 @@ async def test_of_what_a_model_dies_of_all_are_told_and_nobody_asks_again(stage:
     gate = stage.gate()
     marker = str(stage.home / "died")
     host = await served(stage, options={"gate": str(gate.path), "dies_twice": marker})
-    coordinator, others = await stage.coordinator(), joined("picture")
 
-    async with AsyncExitStack() as callers:
-        opened = [await callers.enter_async_context(sending(coordinator)) for _ in range(5)]
-        await eventually(lambda: others.since() == 4, "four wait for the first")
-        with gate.open():
-            replies = [await caller.reply() for caller in opened]
+    replies = await five_at_once(await stage.coordinator(), gate)
 
     assert {(reply.status, reply.json()["code"]) for reply in replies} == {(422, "worker-crashed")}
     assert host.lane.bouncer.admitted == 1
@@ -376,13 +382,8 @@ async def test_what_is_wrong_with_a_photo_all_are_told_after_one_decode(stage: S
     stage.publish("picture")
     await stage.host("picture")
     decoder = await stage.fragile_decoder("raise", gate)
-    coordinator, others = await stage.coordinator(), joined("picture")
 
-    async with AsyncExitStack() as callers:
-        opened = [await callers.enter_async_context(sending(coordinator)) for _ in range(5)]
-        await eventually(lambda: others.since() == 4, "four wait for the first")
-        with gate.open():
-            replies = [await caller.reply() for caller in opened]
+    replies = await five_at_once(await stage.coordinator(), gate)
 
     assert {(reply.status, reply.json()["code"]) for reply in replies} == {(422, "image-damaged")}
     assert decoder.lane.bouncer.admitted == 1

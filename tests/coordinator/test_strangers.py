@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 from edge import calling
-from stage import Stage, eventually
+from stage import Stage
 
 from coordinator.config import Settings
 from coordinator.config_checks import InvalidSettings
@@ -26,6 +26,7 @@ from coordinator.credentials import link_credentials
 from coordinator.errors import NotServing
 from coordinator.link import Link, open_link, settling
 from minion.host.server import LANE, create_app
+from tests.waiting import eventually
 from wire.credentials import (
     COORDINATOR,
     NONCE_HEADER,

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from coordinator.together import together
+from tests.waiting import eventually
 
 
 class Parts:
     """Computations that end when they are told to."""
 
     def __init__(self, *keys: str) -> None:
+        self.begun: list[str] = []
         self.cancelled: list[str] = []
         self._told = {key: asyncio.get_running_loop().create_future() for key in keys}
 
@@ -28,6 +30,7 @@ class Parts:
         self._told[key].set_exception(ZeroDivisionError())
 
     async def _part(self, key: str) -> str:
+        self.begun.append(key)
         try:
             return str(await self._told[key])
         except asyncio.CancelledError:
@@ -89,8 +92,7 @@ async def test_a_fault_of_one_ends_all() -> None:
 async def test_whoever_waits_may_be_cancelled_and_takes_all_along() -> None:
     parts = Parts("a", "b")
     waiting = asyncio.create_task(together(parts.all()))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await eventually(lambda: parts.begun == ["a", "b"], "both have begun")
     waiting.cancel()
 
     with pytest.raises(asyncio.CancelledError):

@@ -12,9 +12,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from aiohttp import web
 from edge import Caller, Reply, calling, post, serving
-from stage import PATIENCE_SECONDS, Coordinator, Stage, eventually
+from stage import PATIENCE_SECONDS, Coordinator, Stage
 
 from coordinator.http.pace import MAX_HEAD_BYTES
+from tests.waiting import eventually
 
 #: Where connections of the public port, and of the admin port, are heard of.
 PUBLIC_HALF = b"GET /models HTTP/1.1\r\nHost: x\r\nX-Half: "

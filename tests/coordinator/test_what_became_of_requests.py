@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from edge import calling
-from stage import Coordinator, Gate, Stage, eventually, photo
+from stage import Coordinator, Gate, Stage, photo
 from test_express import OTHER_ROAD, request
 from test_metrics import scraped, total
 
@@ -18,6 +18,7 @@ from coordinator.inquiries import Inquiries
 from coordinator.returns import JITTER, MARGIN, MAX_SECONDS, UNKNOWN_SECONDS
 from minion.host.promise import Basis, limit_of
 from minion.host.standing import standing_limit
+from tests.waiting import eventually
 
 SLACK = 0.05
 #: Milliseconds, to which the phases are rounded.

@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from watching import alive, eventually
 
 from deploy.child import Child
 from deploy.logfile import MAX_LOG_BYTES
 from minion.host.restarts import FIRST_DELAY_SECONDS
+from tests.processes import alive
+from tests.waiting import eventually
 
 #: Says that it is there, and stays until it is told to go.
 STAYS = "print('here', flush=True); import signal; signal.pause()"

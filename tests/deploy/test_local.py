@@ -20,7 +20,6 @@ import httpx
 import pytest
 from filelock import FileLock
 from sqlalchemy import select, text
-from watching import PATIENCE_SECONDS, alive, eventually
 
 import deploy.coordinator
 from coordinator.config import Settings
@@ -33,6 +32,8 @@ from model_registry.catalog import Catalog
 from model_registry.leases import Leases, Replica
 from storage.engine import migrate, open_engine, reading, writing
 from storage.tables import replicas
+from tests.processes import alive
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 GATE = Path(__file__).parent.parent / "coordinator" / "models" / "gate"
 
@@ -107,6 +108,11 @@ class Up:
                 [each.state for each in self.of("minion", model)] == [state] for model in models
             ),
             f"{models} are {state}",
+        )
+
+    async def decodes(self) -> None:
+        await self.until(
+            lambda: [each.state for each in self.of("decoder")] == ["ready"], "it is ready"
         )
 
     async def ask(self, model: str, version: str | None = None) -> Any:
@@ -363,20 +369,26 @@ def coordinators_beside(platform: Up, before: list[int | None]) -> list[int]:
     return [pid for pid in pids if pid is not None and pid not in before]
 
 
+async def two_coming(
+    platform: Up,
+) -> tuple[list[int | None], int, int, asyncio.Task[None]]:
+    """Two coordinators are being replaced: they, the successor that is ready, the one that is not
+    yet, and the restart."""
+    await platform.decodes()
+    before = [each.pid for each in platform.of("coordinator")]
+    coming = partial(coordinators_beside, platform, before)
+    restart = asyncio.create_task(platform.deployment.restart(lambda line: None))
+    await platform.until(coming, "the first successor")
+    first = coming()[0]
+    await platform.until(lambda: set(coming()) - {first}, "it is ready, and the second comes")
+    second = next(pid for pid in coming() if pid != first)
+    return before, first, second, restart
+
+
 async def test_where_one_successor_fails_all_those_of_before_stay(home: Home) -> None:
     home.settings = replace(home.settings, processes=2)
     async with up(home) as platform:
-        await platform.until(
-            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
-        )
-        before = [each.pid for each in platform.of("coordinator")]
-        coming = partial(coordinators_beside, platform, before)
-
-        restart = asyncio.create_task(platform.deployment.restart(lambda line: None))
-        await platform.until(coming, "the first successor")
-        first = coming()[0]
-        await platform.until(lambda: set(coming()) - {first}, "the second successor")
-        second = next(pid for pid in coming() if pid != first)
+        before, first, second, restart = await two_coming(platform)
         os.kill(second, 9)
         with pytest.raises(Refused, match="coordinator 1 was not ready in time: it ended"):
             await restart
@@ -391,16 +403,7 @@ async def test_where_a_successor_ends_before_the_others_are_ready_all_those_of_b
 ) -> None:
     home.settings = replace(home.settings, processes=2)
     async with up(home) as platform:
-        await platform.until(
-            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
-        )
-        before = [each.pid for each in platform.of("coordinator")]
-        coming = partial(coordinators_beside, platform, before)
-
-        restart = asyncio.create_task(platform.deployment.restart(lambda line: None))
-        await platform.until(coming, "the first successor")
-        [first] = coming()
-        await platform.until(lambda: set(coming()) - {first}, "it is ready, and the second comes")
+        before, first, _, restart = await two_coming(platform)
         os.kill(first, 9)
         with pytest.raises(Refused, match="coordinator 0 was ready, and ended"):
             await restart
@@ -413,9 +416,7 @@ async def test_where_a_successor_cannot_be_started_that_is_said_and_the_others_l
 ) -> None:
     home.settings = replace(home.settings, processes=2)
     async with up(home) as platform:
-        await platform.until(
-            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
-        )
+        await platform.decodes()
         before = [each.pid for each in platform.of("coordinator")]
         pipe, made = os.pipe, []
 
@@ -466,9 +467,7 @@ async def test_settings_are_taken_over_by_new_coordinators_or_not_at_all(home: H
 
 async def test_stopping_does_not_wait_for_coordinators_that_are_being_replaced(home: Home) -> None:
     async with up(home) as platform:
-        await platform.until(
-            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
-        )
+        await platform.decodes()
         [decoder] = platform.of("decoder")
         os.kill(decoder.pid or 0, 19)  # no successor is ready without it
 
@@ -518,9 +517,7 @@ async def test_a_coordinator_that_was_killed_before_the_stop_leaves_nothing_unfi
     home: Home,
 ) -> None:
     async with up(home) as platform:
-        await platform.until(
-            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
-        )
+        await platform.decodes()
         [coordinator] = platform.of("coordinator")
         os.kill(coordinator.pid or 0, 9)
         await platform.until(
@@ -534,9 +531,7 @@ async def test_a_coordinator_that_was_killed_before_the_stop_leaves_nothing_unfi
 
 async def test_stopping_ends_a_reload_and_refuses_another(home: Home) -> None:
     async with up(home) as platform:
-        await platform.until(
-            lambda: [each.state for each in platform.of("decoder")] == ["ready"], "it is ready"
-        )
+        await platform.decodes()
         [decoder] = platform.of("decoder")
         os.kill(decoder.pid or 0, 19)  # no successor is ready without it
         home.settings = replace(home.settings, max_json_bytes=10)

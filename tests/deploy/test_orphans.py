@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from watching import alive
+
+from tests.processes import alive
 
 ROOT = Path(__file__).parents[2]
 

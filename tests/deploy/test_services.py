@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +13,11 @@ import pytest
 from coordinator import config
 from deploy.services import decoder_service, model_service, template_key
 from deploy.templates import TemplateKey
-from minion.host.spec import read_spec, write_spec
+from minion.host.spec import ServiceSpec, read_spec, write_spec
 from model_registry.package import load_manifest
 from model_registry.settings import Settings
 from model_registry.snapshot import ModelEntry, Version
+from tests.packages import variant
 from wire.torch_options import TorchOptions
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -26,6 +26,20 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def published(package: Path) -> Version:
     manifest, at = load_manifest(package), datetime(2026, 11, 21, tzinfo=UTC)
     return Version(manifest.name, manifest.version, "0" * 64, manifest, package, True, at, "test")
+
+
+def told(package: Path) -> ServiceSpec:
+    """What a host of this package reads in its file."""
+    version = published(package)
+    spec = model_service(
+        ModelEntry(version.model, {version.version: version}, {}, Settings()),
+        version,
+        replica="tagger-0",
+        python="/envs/1/bin/python",
+        template=None,
+    )
+    write_spec(spec, package / "spec.json")
+    return read_spec(package / "spec.json")
 
 
 @pytest.fixture
@@ -73,57 +87,29 @@ def test_workers_without_one_are_started_plainly():
 
 
 def test_workers_with_several_threads_are_started_plainly(tmp_path: Path):
-    package = tmp_path / "tagger"
-    shutil.copytree(EXAMPLES / "tagger", package)
-    manifest = package / "model.toml"
-    manifest.write_text(manifest.read_text().replace("threads = 1", "threads = 2"))
-
-    version = published(package)
+    version = published(variant(EXAMPLES / "tagger", tmp_path, {"threads = 1": "threads = 2"}))
 
     assert version.manifest.resources.threads == 2
     assert template_key(version, python="/envs/1/bin/python") is None
 
 
 def test_a_host_is_told_the_device_and_the_options_of_torch(tmp_path: Path):
-    package = tmp_path / "tagger"
-    shutil.copytree(EXAMPLES / "tagger", package)
-    manifest = package / "model.toml"
-    text = manifest.read_text().replace("threads = 1", 'threads = 1\ndevice = "cuda:1"')
-    manifest.write_text(f'{text}\n[torch]\nprecision = "bfloat16"\ncompile = "default"\n')
-    version = published(package)
-
-    spec = model_service(
-        ModelEntry(version.model, {version.version: version}, {}, Settings()),
-        version,
-        replica="tagger-0",
-        python="/envs/1/bin/python",
-        template=None,
-    )
-    write_spec(spec, tmp_path / "spec.json")
+    torch = '\n[torch]\nprecision = "bfloat16"\ncompile = "default"\n'
+    device = {"threads = 1": 'threads = 1\ndevice = "cuda:1"'}
+    spec = told(variant(EXAMPLES / "tagger", tmp_path, device, more=torch))
 
     assert spec.device == "cuda:1"
-    assert read_spec(tmp_path / "spec.json").torch == TorchOptions("bfloat16", "default")
+    assert spec.torch == TorchOptions("bfloat16", "default")
 
 
 def test_a_host_is_told_the_spares_and_what_is_declared_of_answers(tmp_path: Path):
-    package = tmp_path / "tagger"
-    shutil.copytree(EXAMPLES / "tagger", package)
-    manifest = package / "model.toml"
-    manifest.write_text(manifest.read_text().replace("threads = 1", "threads = 1\nspares = 2"))
-    version = published(package)
-
-    spec = model_service(
-        ModelEntry(version.model, {version.version: version}, {}, Settings()),
-        version,
-        replica="tagger-0",
-        python="/envs/1/bin/python",
-        template=None,
-    )
-    write_spec(spec, tmp_path / "spec.json")
+    spares = {"threads = 1": "threads = 1\nspares = 2"}
+    package = variant(EXAMPLES / "tagger", tmp_path, spares)
+    spec = told(package)
 
     assert spec.spares == 2
     assert spec.outputs.keys() == {"tags", "library"}
-    assert read_spec(tmp_path / "spec.json").outputs == version.manifest.outputs
+    assert spec.outputs == published(package).manifest.outputs
 
 
 def test_a_spec_with_an_unknown_precision_is_refused_with_its_name(tmp_path: Path):

@@ -15,7 +15,9 @@ import pytest
 from deploy.premises import Premises
 from deploy.status import ProcessInfo
 from deploy.templates import TemplateKey, Templates
-from tests.minion.service import DEADLINE_SECONDS, alive, eventually
+from tests.minion.service import DEADLINE_SECONDS
+from tests.processes import alive
+from tests.waiting import eventually
 
 ONE = TemplateKey(sys.executable, ("colorsys",))
 OTHER = TemplateKey(sys.executable, ("fractions",))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tests.coordinator.stage import Coordinator, eventually
+from tests.coordinator.stage import Coordinator
 from tests.fuzz.attack import (
     CODES,
     Answer,
@@ -23,6 +23,7 @@ from tests.fuzz.attack import (
 )
 from tests.fuzz.cases import Cases
 from tests.fuzz.platform import platform
+from tests.waiting import eventually
 
 SEED = os.environ.get("FUZZ_SEED", "demitasse")
 CASES = int(os.environ.get("FUZZ_CASES", "2000"))

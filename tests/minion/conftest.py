@@ -17,8 +17,10 @@ import uvloop
 from minion.host.environment import worker_environment
 from minion.host.lane import Lane
 from tests.acceptance import platform
-from tests.minion.service import DEADLINE_SECONDS, Gate, children, eventually, service
+from tests.minion.service import DEADLINE_SECONDS, Gate, service
 from tests.minion.templates import ROOT, Template, command
+from tests.processes import children
+from tests.waiting import eventually
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -41,7 +43,7 @@ async def start_lane() -> AsyncIterator[Callable[..., Awaitable[Lane]]]:
     """Starts lanes that are ready; stops them, and looks whether anything is left open."""
     # The loop opens a pair of sockets of its own with its first process.
     await (await asyncio.create_subprocess_exec("true", stdin=asyncio.subprocess.DEVNULL)).wait()
-    before, children_before = descriptors(), children()
+    before, children_before = descriptors(), children(os.getpid())
     lanes: list[Lane] = []
 
     async def start(
@@ -61,7 +63,7 @@ async def start_lane() -> AsyncIterator[Callable[..., Awaitable[Lane]]]:
     yield start
     for lane in lanes:
         await lane.stop()
-    assert not children() - children_before
+    assert not children(os.getpid()) - children_before
     lanes.clear()
     await eventually(lambda: not descriptors() - before, "everything is closed")
 

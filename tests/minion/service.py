@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,25 +61,6 @@ def read(outcome: Outcome) -> Any:
     return outcome if isinstance(outcome, Failed) else unpack_answer(outcome.answer)
 
 
-async def eventually(condition: Callable[[], bool | Awaitable[bool]], what: str) -> None:
-    """Until the condition holds: of things that happen in another process and ring no bell."""
-    end = time.monotonic() + DEADLINE_SECONDS
-    while True:
-        holds = condition()
-        if holds if isinstance(holds, bool) else await holds:
-            return
-        assert time.monotonic() < end, f"waited in vain until {what}"
-        await asyncio.sleep(0.002)
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs: neither gone nor a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 class Gate:
     """Lets batches of the model `Gated` through, one by one."""
 
@@ -99,8 +78,3 @@ class Gate:
 
     def close(self) -> None:
         os.close(self._descriptor)
-
-
-def children() -> set[str]:
-    """Processes that this one has, dead ones that nobody has reaped among them."""
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())

@@ -17,7 +17,8 @@ from minion.host.lane import Lane
 from minion.host.server import run_one
 from minion.host.spec import InputSpec
 from tests.bombs.catalogue import bombs
-from tests.minion.service import DEADLINE_SECONDS, eventually, read
+from tests.minion.service import DEADLINE_SECONDS, read
+from tests.waiting import eventually
 from wire.errors import Code
 from wire.tensor import Tensor
 

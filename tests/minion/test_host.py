@@ -20,7 +20,9 @@ from aiohttp import web
 
 from minion.host.server import create_app
 from minion.host.spec import InputSpec, ServiceSpec, read_spec, write_spec
-from tests.minion.service import DEADLINE_SECONDS, POISON, Gate, alive, eventually, service
+from tests.minion.service import DEADLINE_SECONDS, POISON, Gate, service
+from tests.processes import alive
+from tests.waiting import eventually
 
 Client = aiohttp.ClientSession
 StartHost = Callable[..., Awaitable[Client]]

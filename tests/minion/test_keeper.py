@@ -13,7 +13,8 @@ from minion.host.keeper import LOADING_SECONDS
 from minion.host.lane import Failed, Lane, Refused
 from minion.host.restarts import BUDGET_ENDINGS
 from minion.host.workers import State
-from tests.minion.service import POISON, ask, ask_all, eventually, x
+from tests.minion.service import POISON, ask, ask_all, x
+from tests.waiting import eventually
 from wire.errors import Code
 
 StartLane = Callable[..., Awaitable[Lane]]

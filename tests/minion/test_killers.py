@@ -14,7 +14,9 @@ from minion.host.killers import KNOWN_SECONDS
 from minion.host.lane import Lane
 from minion.host.server import run_one
 from minion.host.workers import State
-from tests.minion.service import POISON, Gate, alive, ask, eventually, read, x
+from tests.minion.service import POISON, Gate, ask, read, x
+from tests.processes import alive
+from tests.waiting import eventually
 from wire.errors import Code
 from wire.reasons import Reason
 

@@ -19,7 +19,9 @@ from minion.host.promise import limit_of
 from minion.host.server import run_one
 from minion.host.spec import InputSpec
 from minion.host.workers import State
-from tests.minion.service import POISON, Gate, alive, ask, ask_all, children, eventually, read, x
+from tests.minion.service import POISON, Gate, ask, ask_all, read, x
+from tests.processes import alive, children
+from tests.waiting import eventually
 from wire.errors import Code
 from wire.flows import Flow
 from wire.reasons import Reason
@@ -551,14 +553,14 @@ async def test_stopping_in_mid_batch_leaves_no_process(start_lane: StartLane, ga
 async def test_stopping_while_a_worker_starts_leaves_no_process(
     start_lane: StartLane, turns: int
 ) -> None:
-    before = children()
+    before = children(os.getpid())
     lane = await start_lane("LoadsForEver", wait=False)
     for _ in range(turns):
         await asyncio.sleep(0)
 
     await lane.stop()
 
-    assert children() <= before
+    assert children(os.getpid()) <= before
 
 
 # Workers that do not come up.

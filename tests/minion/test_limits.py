@@ -21,9 +21,11 @@ from minion.host.limits import MAX_OPEN_FILES, SOFT_PART, soft_limit
 from minion.host.starts import Starts
 from minion.host.temporary import clear, is_over, make_folder, remove_folder
 from minion.host.workers import State
-from tests.minion.service import Gate, alive, ask, ask_all, eventually, service
+from tests.minion.service import Gate, ask, ask_all, service
 from tests.minion.templates import ROOT, Template
 from tests.minion.test_host import infer, process, ready, status
+from tests.processes import alive, children
+from tests.waiting import eventually
 
 StartLane = Callable[..., Awaitable[Lane]]
 HOSTILE = Path(__file__).parents[1] / "acceptance" / "models" / "hostile"
@@ -223,8 +225,7 @@ async def test_nothing_is_left_when_a_host_stops(tmp_path: Path) -> None:
 
 
 def zombies_of(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if not alive(int(child))]
+    return [child for child in children(pid) if not alive(child)]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can have a child that it may not kill")

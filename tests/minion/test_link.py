@@ -18,7 +18,8 @@ from coordinator.link import Link, open_link, settling
 from minion.host.link import MAX_STRANGE_BYTES, MAX_UNREAD_BYTES
 from minion.host.server import LANE, create_app
 from minion.host.spec import InputSpec
-from tests.minion.service import DEADLINE_SECONDS, POISON, Gate, eventually, service, x
+from tests.minion.service import DEADLINE_SECONDS, POISON, Gate, service, x
+from tests.waiting import eventually
 from wire.answers import unpack_answer
 from wire.examples import Cancel, Predict, Result
 from wire.frames import HEADER, UPGRADE_TOKEN, FrameReader

@@ -20,7 +20,8 @@ from minion.host.excerpt import (
 )
 from minion.host.lane import Lane
 from minion.host.output import LAST_LINES, Output
-from tests.minion.service import ask, eventually
+from tests.minion.service import ask
+from tests.waiting import eventually
 
 StartLane = Callable[..., Awaitable[Lane]]
 

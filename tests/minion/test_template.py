@@ -20,9 +20,11 @@ from minion.host.environment import worker_environment
 from minion.host.lane import Lane
 from minion.host.spec import write_spec
 from tests.acceptance import platform
-from tests.minion.service import DEADLINE_SECONDS, POISON, alive, ask, eventually, service
+from tests.minion.service import DEADLINE_SECONDS, POISON, ask, service
 from tests.minion.templates import ROOT, Template, command
 from tests.minion.test_host import client_of, infer, ready, status
+from tests.processes import alive, children
+from tests.waiting import eventually
 from wire.forks import UNFIT_STATUS, Fork, encode
 
 StartLane = Callable[..., Awaitable[Lane]]
@@ -350,7 +352,9 @@ async def test_a_host_that_no_longer_waits_gets_no_worker(
         lane = await start_lane("Echo", template=template.socket)
 
         worker = lane.keeper.workers[0].pid
-        await eventually(lambda: forks_of(template) == {worker}, "the living host alone has one")
+        await eventually(
+            lambda: children(template.pid) == {worker}, "the living host alone has one"
+        )
 
 
 @pytest.mark.parametrize(
@@ -364,8 +368,3 @@ async def test_nonsense_does_not_disturb_a_template(
     told: Any = await ask(await start_lane("Surroundings", template=template.socket), 1)
 
     assert told["parent"] == template.pid
-
-
-def forks_of(template: Template) -> set[int]:
-    children = Path(f"/proc/{template.pid}/task/{template.pid}/children").read_text().split()
-    return {int(pid) for pid in children}
