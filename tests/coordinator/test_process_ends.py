@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from edge import Caller, Reply, calling
-from stage import PATIENCE_SECONDS, Stage
+from stage import PATIENCE_SECONDS, Gate, Stage
 
 from coordinator.__main__ import LINK_SECONDS
 from coordinator.http.ending import Ending
@@ -82,8 +82,28 @@ async def started(
         await process.communicate()
 
 
+@asynccontextmanager
+async def asking(
+    stage: Stage, *words: str, **settings: float
+) -> AsyncIterator[tuple[Process, Gate, Caller]]:
+    """A process, and a caller whose request is on its way to a model behind this gate."""
+    stage.publish("gate")
+    gate = stage.gate()
+    await stage.host("gate", options={"gate": str(gate.path)})
+    async with (
+        started(stage, *words, **settings) as process,
+        calling(await process.port()) as caller,
+    ):
+        await caller.send(ASK)
+        yield process, gate, caller
+
+
 async def asked(caller: Caller, data: bytes) -> Reply:
     await caller.send(data)
+    return await replied(caller)
+
+
+async def replied(caller: Caller) -> Reply:
     async with asyncio.timeout(PATIENCE_SECONDS):
         return await caller.reply()
 
@@ -120,16 +140,10 @@ async def test_a_lame_duck_is_not_ready_and_takes_connections_each_for_one_answe
 async def test_whoever_is_in_progress_is_told_when_the_grace_is_over_and_the_status_says_so(
     stage: Stage,
 ) -> None:
-    stage.publish("gate")
-    gate = stage.gate()
-    await stage.host("gate", options={"gate": str(gate.path)})
-    async with started(stage, drain_grace=0.2) as process:
-        async with calling(await process.port()) as caller:
-            await caller.send(ASK)
-            async with gate.held():
-                process.tell(signal.SIGTERM)
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    reply = await caller.reply()
+    async with asking(stage, drain_grace=0.2) as (process, gate, caller):
+        async with gate.held():
+            process.tell(signal.SIGTERM)
+            reply = await replied(caller)
 
         assert (reply.status, reply.json()["code"]) == (503, "draining")
         assert await process.until("1 requests were in progress")
@@ -139,18 +153,12 @@ async def test_whoever_is_in_progress_is_told_when_the_grace_is_over_and_the_sta
 async def test_a_second_signal_ends_at_once_and_whoever_is_in_progress_is_told(
     stage: Stage,
 ) -> None:
-    stage.publish("gate")
-    gate = stage.gate()
-    await stage.host("gate", options={"gate": str(gate.path)})
-    async with started(stage, drain_grace=1000.0) as process:
-        async with calling(await process.port()) as caller:
-            await caller.send(ASK)
-            async with gate.held():
-                process.tell(signal.SIGTERM)
-                await process.until("ending")
-                process.tell(signal.SIGINT)
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    reply = await caller.reply()
+    async with asking(stage, drain_grace=1000.0) as (process, gate, caller):
+        async with gate.held():
+            process.tell(signal.SIGTERM)
+            await process.until("ending")
+            process.tell(signal.SIGINT)
+            reply = await replied(caller)
 
         assert (reply.status, reply.json()["code"]) == (503, "draining")
         assert await process.status() == 3
@@ -159,19 +167,13 @@ async def test_a_second_signal_ends_at_once_and_whoever_is_in_progress_is_told(
 async def test_under_a_supervisor_who_is_told_twice_finishes_what_is_in_progress(
     stage: Stage,
 ) -> None:
-    stage.publish("gate")
-    gate = stage.gate()
-    await stage.host("gate", options={"gate": str(gate.path)})
     words = "--parent-pid", str(os.getpid())
-    async with started(stage, *words, drain_grace=1000.0) as process:
-        async with calling(await process.port()) as caller:
-            await caller.send(ASK)
-            async with gate.held():
-                process.tell(signal.SIGTERM)  # by the service manager
-                await process.until("ending")
-                process.tell(signal.SIGTERM)  # by the supervisor
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                reply = await caller.reply()
+    async with asking(stage, *words, drain_grace=1000.0) as (process, gate, caller):
+        async with gate.held():
+            process.tell(signal.SIGTERM)  # by the service manager
+            await process.until("ending")
+            process.tell(signal.SIGTERM)  # by the supervisor
+        reply = await replied(caller)
 
         assert reply.status == 200
         assert await process.status() == 0
