@@ -23,6 +23,15 @@ MATRIX = {"type": "array", "items": ROW}
 IDS = {"type": "array", "items": {"type": "integer"}}
 
 
+def complaint(declared: dict[str, Any], answer: dict[str, Any]) -> str | None:
+    """What is said of an answer, where anything is."""
+    try:
+        check_of(declared)(answer)
+    except WireError as error:
+        return str(error)
+    return None
+
+
 @pytest.mark.parametrize(
     ("schema", "value"),
     [
@@ -53,7 +62,7 @@ IDS = {"type": "array", "items": {"type": "integer"}}
     ],
 )
 def test_what_was_declared_passes(schema: dict[str, Any], value: Any) -> None:
-    check_of({"x": schema})({"x": value, "not declared": 1})
+    assert complaint({"x": schema}, {"x": value, "not declared": 1}) is None
 
 
 @pytest.mark.parametrize(
@@ -85,16 +94,14 @@ def test_what_was_declared_passes(schema: dict[str, Any], value: Any) -> None:
     ],
 )
 def test_what_was_not_declared_is_named(schema: dict[str, Any], value: Any, text: str) -> None:
-    with pytest.raises(WireError) as raised:
-        check_of({"x": schema})({"x": value})
-
-    assert str(raised.value) == text
+    assert complaint({"x": schema}, {"x": value}) == text
 
 
 def test_a_field_that_is_missing_is_named() -> None:
-    with pytest.raises(WireError, match="no field 'b', which the model declares"):
-        check_of({"a": {}, "b": {}})({"a": 1})
+    told = complaint({"a": {}, "b": {}}, {"a": 1})
+
+    assert told == "the answer has no field 'b', which the model declares"
 
 
 def test_where_nothing_is_declared_everything_passes() -> None:
-    check_of({})({"x": object()})
+    assert complaint({}, {"x": object()}) is None
