@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import numpy as np
 import pytest
-from stage import Gate, Host, Stage
+from stage import MODELS, Gate, Host, Stage
 
 from coordinator.errors import NotServing, WorkerCrashed
 from coordinator.fleet import Fleet
@@ -160,6 +161,38 @@ async def test_who_was_lost_and_finds_no_room_in_time_is_not_told_that_the_queue
             await asked
 
     assert refused.value.retry_after
+
+
+async def test_who_was_lost_and_is_let_in_where_the_model_then_fails_waits_until_it_is_loaded(
+    stage: Stage,
+) -> None:
+    gate, host, fleet, _ = await gated(stage)
+    full, package = stage.gate("full"), shutil.copytree(MODELS / "gate", stage.home / "other")
+    source, away = package / "gate.py", package / "away"
+    other = await stage.host(
+        "gate",
+        replica="gate-1.0.0-1",
+        directory=str(package),
+        options={"gate": str(full.path)},
+    )
+    with asking(fleet, 7) as (_, asked):
+        fleet.update([host.place, other.place])
+        await eventually(lambda: all(each.ready for each in fleet.all()), "both are connected")
+        other.lane.submit(x(0), {}, None, lambda _: None)  # behind which it waits
+        async with lost(gate, host, for_good=True):
+            await eventually(lambda: other.lane.bouncer.admitted == 2, "the other one lets it in")
+            source.rename(away)
+            other.lane.keeper.workers[0].kill()
+            await eventually(lambda: len(fleet.second_attempts) == 1, "it is refused: not ready")
+            away.rename(source)
+            with full.open():
+                answer = await asked
+
+    assert said(answer) == [7.0]
+    assert answer.replica == "gate-1.0.0-1"
+    assert answer.lost is not None
+    assert answer.lost.replica == "gate-1.0.0-0"
+    assert other.lane.bouncer.admitted == 3
 
 
 async def test_who_must_not_be_computed_twice_is_not_told_to_come_again(
