@@ -58,7 +58,7 @@ chaos-long: setup ## the same for half an hour
 	CHAOS_SECONDS=1800 CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/chaos
 
 soak: setup ## a million mixed requests, and what is held after them; SOAK_COUNT=
-	$(BIN)/python -m benchmarks.soak $(SOAK_COUNT:%=--count %)
+	$(BIN)/python -m tests.soak $(SOAK_COUNT:%=--count %)
 
 bench: setup ## cost and yield against floors of the same run; fails when worse by a third
 	$(BIN)/python -m benchmarks.bench

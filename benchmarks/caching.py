@@ -134,12 +134,11 @@ def package() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def platforms(package: Path) -> Iterator[dict[str, Server]]:
-    """One that remembers, and one that was told not to; they read that when they are started."""
+    """One that remembers, and one that was told not to."""
     with contextlib.ExitStack() as started:
         servers = {}
         for name, cache_bytes in (("cache", 16 * 2**20), ("no cache", 0)):
-            os.environ["DEMITASSE_CACHE_BYTES"] = str(cache_bytes)
-            starting = demitasse([package])
+            starting = demitasse([package], {"DEMITASSE_CACHE_BYTES": str(cache_bytes)})
             servers[name] = started.enter_context(starting)
         yield servers
 

@@ -21,6 +21,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,8 +33,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.mixture import Connection, Request, arithmetic, ask, post
-from benchmarks.openloop import Arrivals, Phase
+from benchmarks.openloop import LOST, Arrivals, Phase, is_whole
 from benchmarks.packages import variant
 from benchmarks.servers import EXAMPLES, Server, demitasse, machine
 
@@ -43,6 +43,7 @@ CONNECTIONS = 24
 #: With one worker of two, half of what both can do is all that there is: then a queue grows.
 QUEUE_LIMIT = 512
 CAPACITY_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 KILL_SECONDS, STOP_SECONDS = 1.0, 5.0
 PREDICT_TIMEOUT_SECONDS, MORE_SECONDS = 1.0, 1.0
 FOREST = Path(__file__).parent / "models" / "forest"
@@ -52,17 +53,34 @@ predict_timeout = "{PREDICT_TIMEOUT_SECONDS:g}s"
 console = Console(width=140)
 
 
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Request(NamedTuple):
+    model: str
+    body: bytes
+    right: bytes
+    """What stands in its answer."""
+
+    def data(self) -> bytes:
+        """As it goes over the connection."""
+        head = (
+            f"POST /models/{self.model}/infer HTTP/1.1\r\nHost: x\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(self.body)}\r\n\r\n"
+        )
+        return head.encode() + self.body
+
+
 class Row(NamedTuple):
     """What came of one request."""
 
     seconds: float
     """From when it was due."""
-    code: str
-    wrong: str | None
-
-    @property
-    def right(self) -> bool:
-        return self.code == "200 ok" and self.wrong is None
+    status: int
+    """Or LOST."""
+    right: bool
+    said: str
+    """What was asked and answered, where that was not right."""
 
 
 def packages(folder: Path) -> list[Path]:
@@ -81,15 +99,39 @@ def packages(folder: Path) -> list[Path]:
     ]
 
 
+def arithmetic(chance: random.Random, number: int) -> Request:
+    return Request("simulated", b'{"inputs": {"x": [%d]}}' % number, b'"x":%d.0' % number)
+
+
 def leaves(chance: random.Random, number: int) -> Request:
     """Sixteen numbers that the forest cannot mistake."""
     label = number % 2
     values = [round(0.05 + 0.8 * label + 0.1 * chance.random(), 6) for _ in range(16)]
     body = f'{{"inputs": {{"x": {values}}}}}'.encode()
-    return post("/models/forest/infer", "application/json", body, b'"label":%d' % label)
+    return Request("forest", body, b'"label":%d' % label)
 
 
 KINDS = {"simulated": arithmetic, "forest": leaves}
+
+
+async def ask(request: Request, connection: Connection, due: float) -> Row:
+    """What comes of it, from when it was due on the performance counter."""
+    reader, writer = connection
+    answer = b""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            writer.write(request.data())
+            while not is_whole(answer):
+                more = await reader.read(65536)
+                if not more:
+                    break
+                answer += more
+    except OSError as error:  # a timeout is one
+        answer = repr(error).encode()
+    status = int(answer[9:12]) if is_whole(answer) else LOST
+    right = status == 200 and request.right in answer
+    said = "" if right else f"{request.body!r} got {answer[:400]!r}"
+    return Row(time.perf_counter() - due, status, right, said)
 
 
 class Callers:
@@ -127,9 +169,9 @@ class Callers:
             connection = self._idle.pop()
         else:
             connection = await asyncio.open_connection("127.0.0.1", self._port)
-        code, wrong = await ask(request, connection)
-        self.rows.append(Row(time.perf_counter() - due, code, wrong))
-        if wrong is None:
+        row = await ask(request, connection, due)
+        self.rows.append(row)
+        if row.right:
             self._idle.append(connection)
         else:
             connection[1].close()
@@ -220,18 +262,14 @@ def show(title: str, seen: dict[str, list[Row]]) -> list[str]:
         table.add_column(heading, justify="right")
     found = []
     for model, rows in seen.items():
-        others = [f"{row.code} {row.wrong or ''}" for row in rows if not row.right]
-        counts = {
-            "wrong": sum(each.startswith("200 ok") for each in others),
-            "429": sum(each.startswith("429") for each in others),
-            "503": sum(each.startswith("503") for each in others),
-        }
-        failed = len(others) - sum(counts.values())
+        others = [row for row in rows if not row.right]
+        counts = Counter(row.status for row in others)
+        failed = len(others) - counts[200] - counts[429] - counts[503]
         p50, p99 = np.quantile([1000 * row.seconds for row in rows], (0.5, 0.99))
-        numbers = (len(rows), len(rows) - len(others), counts["wrong"], failed)
+        numbers = (len(rows), len(rows) - len(others), counts[200], failed)
         times = (f"{p50:.1f}", f"{p99:.1f}")
-        table.add_row(model, *map(str, (*numbers, counts["429"], counts["503"])), *times)
-        found += others
+        table.add_row(model, *map(str, (*numbers, counts[429], counts[503])), *times)
+        found += [row.said for row in others]
     console.print(table)
     return found
 

@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.openloop import Arrivals, Phase, Seen, offer
+from benchmarks.processes import shared_memory
 from benchmarks.requests import NUMBER, Request
 from benchmarks.servers import EXAMPLES, ROOT, Server, demitasse, machine
 from deploy.machine import socket_folder
 from deploy.status import run_folder
-from tests.acceptance.invariants import shared_memory
 
 HOSTILE = ROOT / "tests" / "acceptance" / "models" / "hostile"
 RATE = 300.0
@@ -135,7 +135,7 @@ def retired(server: Server) -> None:
         command = [sys.executable, "-m", "demitasse", *words, "--home", str(server.home)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     ends = time.monotonic() + RETIRED_SECONDS
-    while host in server.tree.held():
+    while host in server.tree.pids():
         if time.monotonic() > ends:
             raise TimeoutError("the hostile model has not ended")
         time.sleep(0.05)
@@ -147,7 +147,7 @@ def left(server: Server, names: set[str]) -> list[str]:
     known = {each.pid for each in processes}
     workers = sum(each.role == "worker" for each in processes)
     folders = sorted(socket_folder(run_folder(server.home)).rglob("w-*"))
-    found = [f"process {pid}" for pid in server.tree.held() if pid not in known]
+    found = [f"process {pid}" for pid in server.tree.pids() if pid not in known]
     if len(folders) > workers:
         found.append(f"{len(folders)} temporary folders of {workers} workers")
     return found + [f"shared memory {name}" for name in shared_memory() - names]

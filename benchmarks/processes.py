@@ -34,19 +34,6 @@ class _Process(NamedTuple):
     """Its own, and those of its children that were waited for."""
 
 
-class Held(NamedTuple):
-    """What one process holds."""
-
-    memory_bytes: int
-    """Resident."""
-    shared_bytes: int
-    """Of those: of memory that it shares, as far as it was touched."""
-    descriptors: int
-    shared: int
-    """Of those: of memory that it shares."""
-    threads: int
-
-
 class Tree:
     """One server's processes.
 
@@ -80,10 +67,9 @@ class Tree:
         """Proportional set size: what is shared counts once."""
         return sum(_pss(each.pid) for each in self._processes())
 
-    def held(self) -> dict[int, Held]:
-        """By pid; without those that have gone."""
-        found = ((each.pid, _held(each.pid)) for each in self._processes())
-        return {pid: held for pid, held in found if held is not None}
+    def pids(self) -> set[int]:
+        """Of all of them, dead ones that nobody has waited for among them."""
+        return {each.pid for each in self._processes()}
 
     def stop(self) -> None:
         """Ask the server to end, then end whatever is left."""
@@ -153,22 +139,9 @@ def _pss(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
-def _held(pid: int) -> Held | None:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        numbers = os.listdir(f"/proc/{pid}/fd")
-        opened = [os.readlink(f"/proc/{pid}/fd/{number}") for number in numbers]
-    except OSError:  # it has gone meanwhile, or closes some
-        return None
-    said = dict(line.split(":", 1) for line in lines)
-    memory, of_it = (1024 * int(said.get(name, "0").split()[0]) for name in ("VmRSS", "RssShmem"))
-    return Held(
-        memory_bytes=memory,  # the dead have none
-        shared_bytes=of_it,
-        descriptors=len(opened),
-        shared=sum(each.startswith(("/memfd:", "/dev/shm/")) for each in opened),
-        threads=int(said["Threads"]),
-    )
+def shared_memory() -> set[str]:
+    """What of it has a name, of whomever."""
+    return set(os.listdir("/dev/shm"))
 
 
 def free_port() -> int:

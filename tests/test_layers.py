@@ -6,7 +6,7 @@ Read from the syntax trees, so that an import inside a function counts too.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,9 +55,17 @@ KIT_THIRD_PARTY = {"numpy", "msgpack"}
 FRAMEWORKS = {"torch", "keras", "tensorflow", "onnxruntime"}
 NEVER_IN_THE_PLATFORM = FRAMEWORKS | {"sklearn"}
 NOBODY_IMPORTS = {"tests", "benchmarks", "examples"}
+#: What proves and what measures do not lean on each other, but for the proofs of what measures.
+BESIDE = {
+    "tests": {"tests"},
+    "tests.benchmarks": {"tests", "benchmarks"},
+    "benchmarks": {"benchmarks"},
+    "examples": set(),
+}
 
 ROOMS = {room.partition(".")[0] for room in ALLOWED}
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+MODULES_BESIDE = sorted(path for room in NOBODY_IMPORTS for path in (ROOT / room).rglob("*.py"))
 
 
 def name_of(path: Path) -> str:
@@ -78,8 +86,8 @@ def within(module: str, room: str) -> bool:
     return module == room or module.startswith(room + ".")
 
 
-def room_of(module: str) -> str:
-    return max((room for room in ALLOWED if within(module, room)), key=len)
+def room_of(module: str, rooms: Iterable[str] = ALLOWED) -> str:
+    return max((room for room in rooms if within(module, room)), key=len)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -90,6 +98,15 @@ def test_a_room_imports_only_what_lies_below_it(path: Path) -> None:
         ours = imported.partition(".")[0] in ROOMS
         assert not ours or any(within(imported, room) for room in allowed), imported
         assert imported.partition(".")[0] not in NOBODY_IMPORTS, imported
+
+
+@pytest.mark.parametrize("path", MODULES_BESIDE, ids=name_of)
+def test_benchmarks_do_not_import_tests_nor_tests_benchmarks_but_for_their_own(path: Path) -> None:
+    allowed = BESIDE[room_of(name_of(path), BESIDE)]
+
+    for imported in imports(path):
+        room = imported.partition(".")[0]
+        assert room not in NOBODY_IMPORTS or room in allowed, imported
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.openloop import LOST, Arrivals, Phase, Retry, asked_to_wait, is_whole, offer
 from benchmarks.requests import NUMBER, Request
-from tests.benchmarks.answering import answering
+from tests.answering import answering
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.processes import Tree
+from tests.acceptance.platform import eventually
+from tests.processes import alive
 
 #: Burns more than half a second of CPU in a daemon whose parent has gone, says its pid, and stays.
 DAEMON = """
@@ -32,8 +33,7 @@ def daemon(tmp_path: Path) -> Iterator[Tree]:
     """A tree whose daemon has done its work."""
     command = [sys.executable, "-c", DAEMON]
     tree = Tree(command, log=tmp_path / "log", variables={}, folder=tmp_path)
-    while not (tmp_path / "pid").exists():
-        assert tree.is_alive(), (tmp_path / "log").read_text()
+    wait_for(tmp_path / "pid", tree)
     yield tree
     tree.stop()
 
@@ -43,23 +43,21 @@ def test_a_daemon_counts_among_its_servers_processes(daemon: Tree) -> None:
     assert daemon.memory_bytes() > 0
 
 
-def test_what_each_of_them_holds_is_seen(daemon: Tree, tmp_path: Path) -> None:
-    held = daemon.held()
+def test_a_daemon_is_one_of_its_servers_processes(daemon: Tree, tmp_path: Path) -> None:
+    pids = daemon.pids()
 
-    assert len(held) == 2, "the server, and the daemon"
-    of_daemon = held[int((tmp_path / "pid").read_text())]
-    assert of_daemon.memory_bytes > 2**20
-    assert (of_daemon.descriptors, of_daemon.shared, of_daemon.threads) == (3, 0, 1)
+    assert len(pids) == 2, "the server, and the daemon"
+    assert int((tmp_path / "pid").read_text()) in pids
 
 
-@pytest.mark.timeout(30)
 def test_a_daemon_ends_with_its_server(daemon: Tree, tmp_path: Path) -> None:
     pid = int((tmp_path / "pid").read_text())
+    assert alive(pid)
 
     daemon.stop()
 
-    while is_running(pid):  # it has been killed; the kernel takes its time
-        os.sched_yield()
+    # It has been killed; the kernel takes its time.
+    eventually(lambda: not alive(pid), within=20, what="the daemon's end")
 
 
 #: Has a semaphore that only the tracker of its own resources would take away.
@@ -78,8 +76,7 @@ time.sleep(600)
 def test_whoever_tidies_up_after_a_server_is_given_the_time(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SEMAPHORE]
     tree = Tree(command, log=tmp_path / "log", variables={}, folder=tmp_path)
-    while not (tmp_path / "name").exists():
-        assert tree.is_alive(), (tmp_path / "log").read_text()
+    wait_for(tmp_path / "name", tree)
     left = Path("/dev/shm") / f"sem.{(tmp_path / 'name').read_text().lstrip('/')}"
     assert left.exists()
 
@@ -88,9 +85,11 @@ def test_whoever_tidies_up_after_a_server_is_given_the_time(tmp_path: Path) -> N
     assert not left.exists()
 
 
-def is_running(pid: int) -> bool:
-    """Nor is a process that nobody has waited for yet."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
+def wait_for(file: Path, tree: Tree) -> None:
+    """Until the tree has written it."""
+
+    def there() -> bool:
+        assert tree.is_alive(), (file.parent / "log").read_text()
+        return file.exists()
+
+    eventually(there, within=30, what=file.name)

@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.mixture import KINDS, LOST, ask, numbers
-from benchmarks.packages import variant
-from benchmarks.servers import EXAMPLES
-from tests.benchmarks.answering import answering
+from tests.answering import answering
+from tests.soak.mixture import KINDS, LOST, ask, numbers
 
 HEAD = b"HTTP/1.1 %b\r\nServer: demitasse\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
 
@@ -53,8 +50,3 @@ def test_the_same_number_makes_the_same_request_of_each_kind() -> None:
 
         assert first == again
         assert first.data[first.body_at - 4 : first.body_at] == b"\r\n\r\n"
-
-
-def test_a_line_that_a_manifest_does_not_have_is_not_replaced_in_silence(tmp_path: Path) -> None:
-    with pytest.raises(LookupError, match="speed = 1"):
-        variant(EXAMPLES / "noop", tmp_path, {"speed = 1": "speed = 2"})

@@ -28,10 +28,10 @@ import numpy as np
 import uvloop
 from PIL import Image
 
-from benchmarks.packages import variant
-from benchmarks.servers import EXAMPLES, ROOT
+from tests.acceptance.platform import EXAMPLES, ROOT
 from tests.fuzz.attack import answered, judged, tried
 from tests.fuzz.cases import Cases
+from tests.packages import variant
 
 BAD, LEAVING = 0.2, 0.05
 #: Of those who are not bad and stay: on a new connection.
@@ -40,20 +40,20 @@ CALLERS = 48
 PATIENCE_SECONDS = 30.0
 #: While it waits, somebody hangs up after so long at most.
 STAY_SECONDS = 0.02
-#: Who kept a connection for longer opens another: `VARIABLES` say when the first is closed.
+#: Who kept a connection for longer opens another: `SETTINGS` say when the first is closed.
 IDLE_SECONDS = 2.0
 _COLOURS = 500
 #: Of the largest photo. What decoding takes stays with the process that did it.
 _SIDE = 1000
 _PHOTO = (EXAMPLES / "photos" / "cat.jpg").read_bytes()
 #: The attacked wait as long for the rest of a request as those of the fuzzer do.
-VARIABLES = {
-    "DEMITASSE_HEAD_TIMEOUT": "0.3",
-    "DEMITASSE_BODY_IDLE_TIMEOUT": "0.3",
-    "DEMITASSE_BODY_TIMEOUT": "1",
-    "DEMITASSE_LINGERING_TIME": "0.2",
-    "DEMITASSE_KEEPALIVE_TIMEOUT": "8",
-    "DEMITASSE_MAX_IMAGE_PIXELS": str(_SIDE**2),
+SETTINGS = {
+    "head_timeout": "0.3",
+    "body_idle_timeout": "0.3",
+    "body_timeout": "1",
+    "lingering_time": "0.2",
+    "keepalive_timeout": "8",
+    "max_image_pixels": str(_SIDE**2),
 }
 
 
@@ -68,13 +68,10 @@ class Request(NamedTuple):
 def packages(folder: Path) -> list[Path]:
     """The models that the fuzzer knows, the no-op one, and the device made of arithmetic."""
     models = ROOT / "tests" / "coordinator" / "models"
-    room = (
-        "[output.%s]",
-        "[batching]\nmax_batch_size = 8\n[admission]\nqueue_limit = 256\n[output.%s]",
-    )
+    room = "[batching]\nmax_batch_size = 8\n[admission]\nqueue_limit = 256\n"
     return [
-        variant(models / "gate", folder, {room[0] % "x": room[1] % "x"}),
-        variant(models / "picture", folder, {room[0] % "colour": room[1] % "colour"}),
+        variant(models / "gate", folder, more=room),
+        variant(models / "picture", folder, more=room),
         variant(
             EXAMPLES / "simulated",
             folder,
@@ -293,7 +290,7 @@ def attack(port: int, seed: str, first: int, count: int) -> tuple[Counter[str], 
     Returns:
         How often each status and code came, and what was wrong.
     """
-    command = [sys.executable, "-m", "benchmarks.mixture", str(port), seed, str(first), str(count)]
+    command = [sys.executable, "-m", "tests.soak.mixture", str(port), seed, str(first), str(count)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     seen, wrong = json.loads(done.stdout)
     return Counter(seen), wrong

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.mixture import VARIABLES, packages
-from benchmarks.processes import Held
-from benchmarks.servers import demitasse
-from benchmarks.soak import State, findings, memory_findings, soak
+from tests.acceptance.platform import running
+from tests.soak.held import Held, State, findings, memory_findings
+from tests.soak.mixture import SETTINGS, packages
+from tests.soak.soaking import soak
 
 COUNT, PIECES = 3000, 3
 HELD = Held(memory_bytes=100_000_000, shared_bytes=0, descriptors=9, shared=2, threads=3)
@@ -53,8 +53,9 @@ def test_some_thousand_mixed_requests_are_answered_rightly_and_leave_nothing(
     tmp_path: Path,
 ) -> None:
     """Memory and threads settle later than that: `make soak` looks at them."""
-    with demitasse(packages(tmp_path), VARIABLES) as server:
-        states, seen, wrong = soak(server, "demitasse", COUNT, PIECES)
+    models = packages(tmp_path / "packages")
+    with running(tmp_path / "home", models, settings=SETTINGS) as platform:
+        states, seen, wrong = soak(platform, "demitasse", COUNT, PIECES)
 
     assert not wrong, wrong[:5]
     first, last = (
