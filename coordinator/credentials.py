@@ -17,8 +17,9 @@ from wire.credentials import (
     tls_of_coordinator,
 )
 
-#: What may stand in a header as it is.
-_KEY = re.compile(rb"[!-~]{16,256}")
+#: What may stand in a header as it is, and so many bytes of it at most.
+_PRINTABLE = re.compile(rb"[!-~]+")
+_MAX_KEY_BYTES = 256
 
 
 def admin_key(settings: Settings) -> str:
@@ -31,11 +32,11 @@ def admin_key(settings: Settings) -> str:
     if not file:
         return ""
     try:
-        key = read_key(file)
-        if not _KEY.fullmatch(key):
+        key = read_key(file, _MAX_KEY_BYTES)
+        if not _PRINTABLE.fullmatch(key):
             raise InvalidCredentials(
-                f"{file} holds something else than 16 to 256 printable ASCII characters without "
-                "spaces, such as `openssl rand -hex 32` prints"
+                f"{file} holds something else than printable ASCII characters without spaces, "
+                "such as `openssl rand -hex 32` prints"
             )
     except InvalidCredentials as error:
         raise InvalidSettings(f"admin_key_file: {error}") from error

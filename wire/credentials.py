@@ -108,8 +108,11 @@ def read_secret(path: str) -> Secret:
     return Secret(read_key(path))
 
 
-def read_key(path: str) -> bytes:
+def read_key(path: str, max_bytes: int = _MAX_SECRET_BYTES) -> bytes:
     """The content of a file with a secret, without the white space around it.
+
+    Args:
+        max_bytes: that it may have where it is used.
 
     Raises:
         InvalidCredentials: it cannot be read, is open to others, or is too short or long.
@@ -124,10 +127,10 @@ def read_key(path: str) -> bytes:
     why = openness(mode, read_only=read_only)
     if why:
         raise InvalidCredentials(f"{path} {why}: `chmod 600` it")
-    if not _MIN_SECRET_BYTES <= len(key) <= _MAX_SECRET_BYTES:
+    if not _MIN_SECRET_BYTES <= len(key) <= max_bytes:
         raise InvalidCredentials(
             f"{path} holds {len(key)} bytes; a secret has {_MIN_SECRET_BYTES} to "
-            f"{_MAX_SECRET_BYTES}, such as `openssl rand -hex 32` prints"
+            f"{max_bytes}, such as `openssl rand -hex 32` prints"
         )
     return key
 

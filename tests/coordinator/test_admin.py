@@ -390,10 +390,10 @@ async def test_with_its_key_it_answers(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("content", "mode", "why"),
     [
-        ("short", 0o600, "holds 5 bytes"),
+        ("short", 0o600, "holds 5 bytes; a secret has 16 to 256"),
         ("with a space in its middle", 0o600, "without spaces"),
         ("ünprintable-to-some-people", 0o600, "printable ASCII"),
-        ("x" * 257, 0o600, "16 to 256"),
+        ("x" * 257, 0o600, "holds 257 bytes; a secret has 16 to 256"),
         (KEY, 0o644, "can be read by all users: `chmod 600`"),
         (KEY, 0o620, "can be written by other users"),
     ],
