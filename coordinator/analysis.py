@@ -271,7 +271,7 @@ class Analysis:
         except DemitasseError as error:
             part = part_of(str(error.members.get("model", DECODER)), "", error)
             seconds = time.monotonic() - started
-            admission.photos.append(Photo(photo.name, 0.0, seconds, [part]))
+            admission.photos.append(Photo(photo.name, error.decode_seconds, seconds, [part]))
             return {"name": photo.name, "error": error}
 
     async def _answer(

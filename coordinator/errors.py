@@ -69,6 +69,8 @@ class DemitasseError(Exception):
     retryable: ClassVar[bool] = False
     reckoning: object = None
     """What a refusal was decided from, a named tuple: for its record, not for the caller."""
+    decode_seconds: float = 0.0
+    """How long the image tier was waited for that gave no pixels: for its record, likewise."""
 
     def __init_subclass__(cls) -> None:
         if cls.__doc__:

@@ -97,6 +97,8 @@ def _phases(record: Record) -> dict[str, float]:
     elif record.photos:
         slowest = max(record.photos, key=lambda photo: photo.seconds)
         phases |= {"decode": slowest.decode, "models": slowest.seconds - slowest.decode}
+    elif record.decode:
+        phases["decode"] = record.decode
     else:
         return _milliseconds({**phases, "wait": ended - asked})
     return _milliseconds({**phases, "other": ended - started - sum(phases.values())})

@@ -224,7 +224,9 @@ class Photos:
             landed = await together(parts, enough)
         for each in landed.values():
             if isinstance(each, _NotDecoded):
-                raise copy.copy(each.error)  # others raise the same one
+                error = copy.copy(each.error)  # others raise the same one
+                error.decode_seconds = time.monotonic() - started
+                raise error
         return {name: each for name, each in landed.items() if not isinstance(each, _NotDecoded)}
 
     def _wait(self, name: str, version: Version, key: Key, photo: _Photo) -> Wait[_Landed]:

@@ -85,6 +85,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """Of a refusal its document, as it was sent."""
     reckoning: object = None
     """And what it was decided from."""
+    decode: float = 0.0
+    """And for how many seconds the image tier was waited for, which gave no pixels."""
 
 
 class _Shelf:

@@ -337,7 +337,7 @@ class Connection(asyncio.BufferedProtocol):
         except Exception:
             self._blunder()
         else:
-            self._reply(reply, "ok", part)
+            self._reply(reply, part)
 
     def _reply_to(self, outcome: Outcome) -> Reply:
         assert self._head is not None
@@ -353,7 +353,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _refuse(self, error: DemitasseError, *, last: bool = False) -> None:
         reply = replies.refusal(error, self._id)
-        self._reply(reply, error.code, last=last, reckoning=error.reckoning)
+        self._reply(reply, error=error, last=last)
 
     def _blunder(self) -> None:
         """A fault of ours: logged in full, and shown to nobody."""
@@ -363,17 +363,16 @@ class Connection(asyncio.BufferedProtocol):
     def _reply(
         self,
         reply: Reply,
-        code: str,
         part: Part | None = None,
         *,
+        error: DemitasseError | None = None,
         last: bool = False,
-        reckoning: object = None,
     ) -> None:
         """Answers the request in progress, and is ready for the next one.
 
         Args:
+            part, error: for its record, how an answer came about, or why there is none.
             last: hang up afterwards.
-            part, reckoning: for its record, how an answer came about, or why there is none.
         """
         head = self._head
         assert head is not None
@@ -384,15 +383,16 @@ class Connection(asyncio.BufferedProtocol):
         self._reading.written += len(data)
         self._transport.write(data)
         now = time.monotonic()
-        count_request(self._route, reply.status, code, now - self._started)
-        if part is not None:
+        if error is None:
+            count_request(self._route, reply.status, "ok", now - self._started)
             record = Record(
-                self._id, self._route, head.ref.name, 200, code,
+                self._id, self._route, head.ref.name, 200, "ok",
                 self._started, self._asked, now, part,
             )  # fmt: skip
             self._express.records.add_plain(record)
         else:
-            self._record(reply.status, code, now, reply.body, reckoning)
+            count_request(self._route, reply.status, error.code, now - self._started)
+            self._record(reply.status, error.code, now, reply.body, error)
         self._free()
         self._head = None
         self._heard = now
@@ -429,13 +429,21 @@ class Connection(asyncio.BufferedProtocol):
         self._head = None
 
     def _record(
-        self, status: int, code: str, now: float, problem: bytes = b"", reckoning: object = None
+        self,
+        status: int,
+        code: str,
+        now: float,
+        problem: bytes = b"",
+        error: DemitasseError | None = None,
     ) -> None:
         """Of a request without an answer."""
         assert self._head is not None
         record = Record(
             self._id, self._route, self._head.ref.name, status, code,
-            self._started, self._asked, now, problem=problem, reckoning=reckoning,
+            self._started, self._asked, now,
+            problem=problem,
+            reckoning=None if error is None else error.reckoning,
+            decode=0.0 if error is None else error.decode_seconds,
         )  # fmt: skip
         self._express.records.add(record, len(problem))
 

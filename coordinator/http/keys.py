@@ -7,8 +7,11 @@ CATALOG in `admin`; `app.py` sets them all.
 
 from __future__ import annotations
 
+from typing import NamedTuple, Self
+
 from aiohttp import web
 
+from coordinator.errors import DemitasseError
 from coordinator.http.body import PayloadLimits
 from coordinator.http.head import Callers, Timeouts
 from coordinator.records import Part, Photo, Records
@@ -28,9 +31,24 @@ CALLERS: web.AppKey[Callers] = web.AppKey("callers", Callers)
 #: Told of every request that ends; set by `app.py`.
 RECORDS: web.AppKey[Records] = web.AppKey("records", Records)
 
-#: Set by the middleware on a request that was refused: the error's code, and what it was decided
-#: from, for whoever counts and records.
-REFUSED: web.RequestKey[tuple[str, object]] = web.RequestKey("refused", tuple)
+
+class Refused(NamedTuple):
+    """Of the error that a request was refused with, what whoever counts and records wants of it.
+
+    Not the error: it would keep its traceback alive, and that the request.
+    """
+
+    code: str
+    reckoning: object
+    decode_seconds: float
+
+    @classmethod
+    def by(cls, error: DemitasseError) -> Self:
+        return cls(error.code, error.reckoning, error.decode_seconds)
+
+
+#: Set by the middleware on a request that was refused.
+REFUSED: web.RequestKey[Refused] = web.RequestKey("refused", Refused)
 
 #: Set by handlers, for its record: when all of a request was there, on the monotonic clock,
 ASKED: web.RequestKey[float] = web.RequestKey("asked", float)

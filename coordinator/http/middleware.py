@@ -19,7 +19,7 @@ from coordinator.errors import DemitasseError
 from coordinator.explanations import CANCELLED
 from coordinator.http import replies
 from coordinator.http.answers import respond
-from coordinator.http.keys import ASKED, CAME, RECORDS, REFUSED, REQUEST_ID
+from coordinator.http.keys import ASKED, CAME, RECORDS, REFUSED, REQUEST_ID, Refused
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
 from coordinator.http.watched import Watched
 from coordinator.metrics import count_cancelled, count_request, received
@@ -45,8 +45,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         raise TypeError("requests come over watched connections")
     connection.began()
     if request.version not in _VERSIONS:  # aiohttp would answer in the same
-        connection.hang_up(errors.BadRequest("HTTP/1.1 and HTTP/1.0 are spoken here"))
-        request[REFUSED] = errors.BadRequest.code, None
+        refusal = errors.BadRequest("HTTP/1.1 and HTTP/1.0 are spoken here")
+        connection.hang_up(refusal)
+        request[REFUSED] = Refused.by(refusal)
         return web.Response(status=400)  # to nobody
     request_id = replies.request_id(request.headers.get(REQUEST_ID_HEADER))
     request[REQUEST_ID] = request_id
@@ -90,7 +91,7 @@ async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
         count_cancelled(route, "waiting" if ASKED in request else "reading")
         _record(request, route, 0, CANCELLED, started)
         raise
-    code = request[REFUSED][0] if REFUSED in request else "ok"
+    code = request[REFUSED].code if REFUSED in request else "ok"
     count_request(route, response.status, code, time.monotonic() - started)
     if CAME in request or REFUSED in request:  # else it was only looked at something
         _record(request, route, response.status, code, started, response)
@@ -108,7 +109,8 @@ def _record(
     came = request.get(CAME)
     part = came if isinstance(came, Part) else None
     photos = came if isinstance(came, list) else ()
-    body = response.body if isinstance(response, web.Response) and REFUSED in request else b""
+    refused = request.get(REFUSED)
+    body = response.body if isinstance(response, web.Response) and refused is not None else b""
     record = Record(
         request.get(REQUEST_ID, ""),
         route,
@@ -121,7 +123,8 @@ def _record(
         part,
         photos,
         body if isinstance(body, bytes) else b"",
-        request[REFUSED][1] if REFUSED in request else None,
+        None if refused is None else refused.reckoning,
+        0.0 if refused is None else refused.decode_seconds,
     )
     parts = sum(len(photo.parts) for photo in photos)
     request.app[RECORDS].add(record, len(record.problem) + PART_BYTES * parts)
@@ -133,7 +136,7 @@ def _check_expectation(request: web.Request) -> None:
 
 
 def _refusal(request: web.Request, error: DemitasseError, request_id: str) -> web.StreamResponse:
-    request[REFUSED] = error.code, error.reckoning
+    request[REFUSED] = Refused.by(error)
     response = respond(replies.refusal(error, request_id))
     if isinstance(error, errors.Unauthenticated):
         response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"

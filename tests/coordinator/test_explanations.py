@@ -31,11 +31,12 @@ def explained(
     asked: float = 100.05,
     ended: float = 101.0,
     problem: bytes = b"",
+    decode: float = 0.0,
 ) -> dict[str, Any]:
     """A request whose head came at 100 s, a minute ago."""
     record = Record(
         *("id", "/models/{name}/infer", "tagger", status, code, 100.0, asked, ended),
-        *(part, photos or (), problem),
+        *(part, photos or (), problem, None, decode),
     )
     return document(record, now=160.0, wall=WALL)
 
@@ -109,6 +110,12 @@ def test_a_refusal_shows_its_document_and_where_the_time_went_until_then() -> No
     assert found["ending"] == "failed"
     assert found["problem"] == {"detail": "too late"}
     assert found["phases_ms"] == {"read": 50.0, "wait": 950.0}
+
+
+def test_a_refusal_by_the_image_tier_shows_how_long_that_took() -> None:
+    found = explained(status=422, code="image-damaged", decode=0.900)
+
+    assert found["phases_ms"] == {"read": 50.0, "decode": 900.0, "other": 50.0}
 
 
 def test_what_was_never_there_as_a_whole_was_only_read() -> None:

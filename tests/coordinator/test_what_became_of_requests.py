@@ -14,13 +14,17 @@ from test_express import OTHER_ROAD, request
 from test_metrics import scraped, total
 
 from coordinator.app import open_rooms
+from coordinator.decoder import DECODER
 from coordinator.inquiries import Inquiries
 from coordinator.returns import JITTER, MARGIN, MAX_SECONDS, UNKNOWN_SECONDS
 from minion.host.promise import Basis, limit_of
 from minion.host.standing import standing_limit
+from tests.bombs.pngs import flat
 from tests.waiting import eventually
 
 SLACK = 0.05
+#: Half of a large photo: what is missing is noticed when the rest has been decoded.
+CUT_SHORT = flat(3000, 2000)[:11_000]
 #: Milliseconds, to which the phases are rounded.
 ROUNDED = 0.01
 
@@ -79,6 +83,40 @@ async def test_a_photos_record_shows_the_decode(stage: Stage, road: dict[str, st
 
     assert found["phases_ms"]["decode"] > 0
     assert list(found["models"][0]["phases_ms"]) == ["decode", "queue", "predict", "link"]
+
+
+@pytest.mark.parametrize("road", [{}, OTHER_ROAD], ids=["express", "aiohttp"])
+async def test_the_time_of_a_photo_that_the_image_tier_refused_is_that_of_its_decode(
+    stage: Stage, road: dict[str, str]
+) -> None:
+    stage.publish("picture")
+    await stage.decoder()
+    await stage.host("picture")
+    coordinator = await stage.coordinator()
+
+    answer = await coordinator.client.post(
+        "/models/picture/infer", content=CUT_SHORT, headers={"Content-Type": "image/png", **road}
+    )
+    found = await record(coordinator, answer.json()["request_id"])
+
+    assert found["code"] == "image-damaged"
+    assert list(found["phases_ms"]) == ["read", "decode", "other"]
+    assert found["phases_ms"]["decode"] > found["phases_ms"]["other"]
+
+
+@pytest.mark.parametrize("others", [[], [photo(1, 2, 3)]], ids=["alone", "beside another"])
+async def test_so_is_it_in_an_analysis(stage: Stage, others: list[bytes]) -> None:
+    stage.publish("picture")
+    await stage.decoder()
+    await stage.host("picture")
+    coordinator = await stage.coordinator()
+
+    answer = await coordinator.analyze(CUT_SHORT, *others)
+    found = await record(coordinator, answer.json()["request_id"])
+
+    [refused] = [each for each in found["images"] if each["models"][0]["model"] == DECODER]
+    assert refused["models"][0]["source"] == "image-damaged"
+    assert refused["phases_ms"]["decode"] > refused["phases_ms"]["models"]
 
 
 async def test_each_photo_of_an_analysis_has_its_models_explained(stage: Stage) -> None:
