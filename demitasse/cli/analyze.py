@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -24,6 +25,43 @@ if TYPE_CHECKING:
 CONCURRENCY = 8
 
 
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Image files.")]
+Models = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[@VERSION],...", help="Instead of those that are marked for /analyze."
+    ),
+]
+Required = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,...", help="Without these models a photo counts as failed."),
+]
+Unneeded = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...", help="Do not wait for these models once the others have answered."
+    ),
+]
+Timeout = Annotated[float | None, typer.Option(min=0.001, help="Seconds that one photo may take.")]
+Class = Annotated[
+    str | None,
+    typer.Option(
+        "--class",
+        metavar="CLASS",
+        help="interactive, bulk or shadow: each waits while somebody of the one before does.",
+    ),
+]
+Caller = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Who asks, among whom models are shared. Default: by address."
+    ),
+]
+Url = Annotated[
+    str | None, typer.Option(help="Of the platform; default: the one that runs on this home.")
+]
+
+
 class Outcome(NamedTuple):
     """What became of one file: the part of the answer that is its own, or why there is none."""
 
@@ -33,51 +71,19 @@ class Outcome(NamedTuple):
 
 
 def analyze(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Image files.")],
-    models: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME[@VERSION],...", help="Instead of those that are marked for /analyze."
-        ),
-    ] = None,
-    require: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,...", help="Without these models a photo counts as failed."),
-    ] = None,
-    optional: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,...", help="Do not wait for these models once the others have answered."
-        ),
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds that one photo may take.")
-    ] = None,
-    class_: Annotated[
-        str | None,
-        typer.Option(
-            "--class",
-            metavar="CLASS",
-            help="interactive, bulk or shadow: each waits while somebody of the one before does.",
-        ),
-    ] = None,
-    caller: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Who asks, among whom models are shared. Default: by address."
-        ),
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Of the platform; default: the one that runs on this home.")
-    ] = None,
+    files: Files,
+    models: Models = None,
+    require: Required = None,
+    optional: Unneeded = None,
+    timeout: Timeout = None,
+    class_: Class = None,
+    caller: Caller = None,
+    url: Url = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Send photos and show what the models say. Exit status 1: a photo had no answer."""
     from demitasse.client import Client
-
-    def one(file: Path) -> Outcome:
-        return _analyze_one(client, file, asked)
 
     asked = {
         "models": listed(models),
@@ -87,14 +93,19 @@ def analyze(
     }
     address = url or _running_url(load_settings(home=home))
     with Client(address, class_=class_, caller=caller) as client:
+        one = partial(_analyze_one, client, asked)
         outcomes = list(_with_progress(one, files))
+    _show(outcomes, as_json=as_json)
+    if any(outcome.failure is not None for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _show(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     if as_json:
         print_json([_document(outcome) for outcome in outcomes])
     else:
         rows = [row for outcome in outcomes for row in _rows(outcome)]
         print_table(("file", "model", "version", "answer"), rows)
-    if any(outcome.failure is not None for outcome in outcomes):
-        raise typer.Exit(1)
 
 
 def _running_url(settings: Settings) -> str:
@@ -104,7 +115,7 @@ def _running_url(settings: Settings) -> str:
     return read_status(settings.home).url or f"http://{address(settings.host, settings.port)}"
 
 
-def _with_progress(one: Any, files: Sequence[Path]) -> Iterator[Outcome]:
+def _with_progress(one: Callable[[Path], Outcome], files: Sequence[Path]) -> Iterator[Outcome]:
     """The outcomes in the order of the files; a bar on a terminal while they come."""
     from rich.progress import track
 
@@ -123,7 +134,7 @@ def _with_progress(one: Any, files: Sequence[Path]) -> Iterator[Outcome]:
             raise
 
 
-def _analyze_one(client: Client, file: Path, asked: Mapping[str, Any]) -> Outcome:
+def _analyze_one(client: Client, asked: Mapping[str, Any], file: Path) -> Outcome:
     from demitasse.client import ApiError
 
     try:
