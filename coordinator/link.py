@@ -1,25 +1,22 @@
 """A coordinator's end of a link: predictions out, answers back, in any order.
 
-One connection to one host. Knows frames and who waits for which answer; which
-host to ask, and whether there is room, is `fleet`'s business. An answer is a
-call, so that a request costs neither task nor future. Nobody waits here without
-an end: deadlines are watched by one timer for all, and when the connection is
-lost, or the host silent for too long, everything in flight fails at once.
+One connection to one host. Knows frames, the memory that both sides see, and
+whether the host is still there; who waits for which answer is kept in `outstanding`,
+and which host to ask, and whether there is room, is `fleet`'s business. When the
+connection is lost, or the host silent for too long, everything in flight fails at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import msgspec
-
-from coordinator.errors import DeadlineExceeded, DemitasseError, NotServing, PayloadTooLarge
+from coordinator.errors import DemitasseError, NotServing, PayloadTooLarge
+from coordinator.outstanding import Outstanding, Settle, Waiting, settling
 from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
 from coordinator.upgrade import Upgrade
 from coordinator.wire_codes import from_wire
@@ -36,8 +33,6 @@ from wire.status import Drain, Status
 from wire.tensor import Buffer, Tensor, made
 from wire.tuning import Tune, Tuned, Tuning
 
-log = logging.getLogger("demitasse.coordinator.link")
-
 #: A host that is there answers in milliseconds; of one that came back nobody waits for long.
 CONNECT_TIMEOUT_SECONDS = 3.0
 #: What is read by whichever link reads now; what it keeps is copied out.
@@ -45,18 +40,6 @@ _SCRATCH = memoryview(bytearray(64 * 1024))
 _LOST = "the connection to the minion is lost"
 #: A host that leaves this much unread is stuck. Some ten photos of 4 megapixels.
 MAX_UNREAD_BYTES = 128 * 2**20
-
-
-Settle = Callable[[Any], None]
-"""Told the outcome once: what was asked for, or the DemitasseError in its place."""
-
-
-class _Waiting(msgspec.Struct, frozen=True):
-    settle: Settle
-    deadline: float
-    """On the monotonic clock."""
-    kept: object = None
-    """Until it is answered: the shared memory in which the host looks at its inputs."""
 
 
 class Link(asyncio.BufferedProtocol):
@@ -79,9 +62,7 @@ class Link(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader(allocate=self.memory)
         self._upgrade: Upgrade | None = upgrade  # until it is answered
-        self._waiting: dict[int, _Waiting] = {}
-        self._watch: asyncio.TimerHandle | None = None
-        self._watched = math.inf  # the deadline that the timer is for
+        self._outstanding = Outstanding(self._call_off)
         self._pulse = Pulse()
         self._beat: asyncio.TimerHandle | None = None
         self._last_id = 0
@@ -134,7 +115,8 @@ class Link(asyncio.BufferedProtocol):
         buffers = made(Predict, (id, inputs, left, parameters, place, flow)).encode()
         if len(buffers[0]) > MAX_HEAD_BYTES:
             raise _too_large()
-        self._ask(id, buffers, _Waiting(settle, deadline, kept))
+        self._outstanding.expect(id, Waiting(settle, deadline, kept))
+        self._send(buffers)
         return id
 
     def _placed(self, inputs: Mapping[str, Tensor], size_bytes: int) -> tuple[object, int | None]:
@@ -157,8 +139,11 @@ class Link(asyncio.BufferedProtocol):
 
     def cancel(self, id: int) -> None:
         """Nobody waits for this one any more."""
-        if self._waiting.pop(id, None) is not None:
-            self._send(Cancel(id).encode())
+        if self._outstanding.forget(id):
+            self._call_off(id)
+
+    def _call_off(self, id: int) -> None:
+        self._send(Cancel(id).encode())
 
     async def tune(self, tuning: Tuning) -> Tuning:
         """Asks for new numbers; returns those in force. Raises NotServing."""
@@ -166,11 +151,12 @@ class Link(asyncio.BufferedProtocol):
         answered: asyncio.Future[Tuning | DemitasseError] = self._loop.create_future()
         if self.ending:
             raise NotServing(_LOST)
-        self._ask(id, Tune(id, tuning).encode(), _Waiting(settling(answered), math.inf))
+        self._outstanding.expect(id, Waiting(settling(answered), math.inf))
+        self._send(Tune(id, tuning).encode())
         try:
             outcome = await answered
         finally:
-            self._waiting.pop(id, None)  # whoever asked may have stopped waiting
+            self._outstanding.forget(id)  # whoever asked may have stopped waiting
         if isinstance(outcome, DemitasseError):
             raise outcome
         return outcome
@@ -184,32 +170,6 @@ class Link(asyncio.BufferedProtocol):
         """Hangs up on a host to which nothing more need be said."""
         if self._transport is not None:
             self._transport.abort()
-
-    def _ask(self, id: int, buffers: Sequence[Buffer], waiting: _Waiting) -> None:
-        self._waiting[id] = waiting
-        if waiting.deadline < self._watched:
-            self._watch_until(waiting.deadline)
-        self._send(buffers)
-
-    def _watch_until(self, deadline: float) -> None:
-        """One timer for all: most are answered long before, and then nobody has to stop it."""
-        if self._watch is not None:
-            self._watch.cancel()
-        self._watched = deadline
-        self._watch = self._loop.call_later(max(deadline - time.monotonic(), 0.0), self._expire)
-
-    def _expire(self) -> None:
-        """Those whose deadline has passed are told so, and the host too."""
-        now, self._watch, self._watched = time.monotonic(), None, math.inf
-        late = [id for id, waiting in self._waiting.items() if waiting.deadline <= now]
-        for id in late:
-            waiting = self._waiting.get(id)
-            if waiting is not None:  # else given up meanwhile, by what another one's end led to
-                self.cancel(id)
-                _tell(waiting, DeadlineExceeded())
-        earliest = min((each.deadline for each in self._waiting.values()), default=math.inf)
-        if earliest < self._watched:
-            self._watch_until(earliest)
 
     def _send(self, buffers: Sequence[Buffer]) -> None:
         """Soon, together with what else is sent in this turn of the loop: one write for all."""
@@ -280,14 +240,9 @@ class Link(asyncio.BufferedProtocol):
             self.closed.set_result(None)
 
     def _fail(self, detail: str) -> None:
-        """Everything in flight fails, each with an error of its own, since each raises it."""
+        """Nothing more is sent or expected, and everything in flight fails."""
         self.stuck, self.ending = True, self.ending or detail
-        waiting, self._waiting = self._waiting, {}
-        for each in waiting.values():
-            _tell(each, NotServing(detail))
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch, self._watched = None, math.inf
+        self._outstanding.fail(detail)
         if self._beat is not None:
             self._beat.cancel()
         if not self.ready.done():
@@ -310,48 +265,25 @@ class Link(asyncio.BufferedProtocol):
 
     def _received(self, message: Message) -> None:
         if isinstance(message, Result):
-            self._settle(message.id, message)
+            self._outstanding.settle(message.id, message)
         elif isinstance(message, Failure):
-            self._settle(
+            self._outstanding.settle(
                 message.id,
                 from_wire(message.code, message.detail, invalid_input=message.invalid_input),
             )
         elif isinstance(message, Refusal):
             retry_after = message.retry_after_seconds or None
             refused = from_wire(message.code, message.detail, retry_after, message.numbers)
-            self._settle(message.id, refused)
+            self._outstanding.settle(message.id, refused)
         elif isinstance(message, Status):
             self.status, self.told_at = message, time.monotonic()
         elif isinstance(message, Tuned):
-            self._settle(message.id, message.tuning)
+            self._outstanding.settle(message.id, message.tuning)
         elif isinstance(message, Ready) and not self.ready.done():
             self.ready.set_result(message)
             self._look()
         elif not isinstance(message, (Heartbeat, Drain)):  # which the status before it said already
             raise WireError(f"{type(message).__name__} is not for a coordinator")
-
-    def _settle(self, id: int, outcome: object) -> None:
-        waiting = self._waiting.pop(id, None)
-        if waiting is not None:
-            _tell(waiting, outcome)
-
-
-def _tell(waiting: _Waiting, outcome: object) -> None:
-    """What goes wrong with one caller must not end the link, with which all others wait."""
-    try:
-        waiting.settle(outcome)
-    except Exception:
-        log.exception("an answer could not be passed on")
-
-
-def settling(future: asyncio.Future[Any]) -> Settle:
-    """Settles a future with the outcome, unless nobody waits for it any more."""
-
-    def settle(outcome: object) -> None:
-        if not future.done():
-            future.set_result(outcome)
-
-    return settle
 
 
 def _too_large() -> PayloadTooLarge:

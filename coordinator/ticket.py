@@ -24,8 +24,9 @@ from coordinator.errors import (
     QueueFull,
     WorkerCrashed,
 )
-from coordinator.link import Link, Settle, settling
+from coordinator.link import Link
 from coordinator.metrics import count_second_attempt
+from coordinator.outstanding import Settle, settling
 from coordinator.replica import NOT_SERVING_RETRY_SECONDS, Replica, not_serving
 from coordinator.second_attempts import LAST_SECONDS, SecondAttempts
 from wire.answers import unpack_answer

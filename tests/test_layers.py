@@ -39,7 +39,7 @@ COORDINATOR_ORDER = [
         *("errors", "metrics", "parcels", "records", "returns", "arrivals"),
     },
     {
-        *("router", "wire_codes", "credentials", "upgrade", "link"),
+        *("router", "wire_codes", "credentials", "upgrade", "outstanding", "link"),
         *("cache", "digests", "flights", "together"),
     },
     {"replica", "second_attempts", "ticket", "fleet", "directory", "seats"},

@@ -33,7 +33,7 @@ from coordinator.http.head import Callers, Timeouts
 from coordinator.http.listening import listening
 from coordinator.http.pace import Patience
 from coordinator.http.plain import END, PlainHeads
-from coordinator.link import Settle
+from coordinator.outstanding import Settle
 from tests.waiting import eventually
 
 PATH = "/models/gate/infer"

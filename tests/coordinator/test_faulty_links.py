@@ -14,7 +14,7 @@ import pytest
 from stage import Coordinator, Host, Stage
 from test_metrics import scraped, total
 
-from coordinator.link import settling
+from coordinator.outstanding import settling
 from minion.host.link import MAX_UNREAD_BYTES
 from model_registry.leases import Replica as Lease
 from tests.faults import Proxy, proxied

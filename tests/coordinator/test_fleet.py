@@ -14,7 +14,7 @@ from stage import Host, Stage
 
 from coordinator.errors import DeadlineUnmeetable, NotServing, QueueFull
 from coordinator.fleet import Fleet
-from coordinator.link import settling
+from coordinator.outstanding import settling
 from coordinator.parcels import Parcels
 from coordinator.replica import Replica
 from coordinator.ticket import Prediction

@@ -25,7 +25,8 @@ from coordinator.errors import (
     NotServing,
     PayloadTooLarge,
 )
-from coordinator.link import Link, open_link, settling
+from coordinator.link import Link, open_link
+from coordinator.outstanding import settling
 from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
 from minion.host.server import create_app
 from minion.host.spec import write_spec

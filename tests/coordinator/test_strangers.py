@@ -24,7 +24,8 @@ from coordinator.config import Settings
 from coordinator.config_checks import InvalidSettings
 from coordinator.credentials import link_credentials
 from coordinator.errors import NotServing
-from coordinator.link import Link, open_link, settling
+from coordinator.link import Link, open_link
+from coordinator.outstanding import settling
 from minion.host.server import LANE, create_app
 from tests.waiting import eventually
 from wire.credentials import (

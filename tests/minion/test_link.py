@@ -14,7 +14,8 @@ import pytest
 from aiohttp import web
 
 from coordinator.errors import DemitasseError
-from coordinator.link import Link, open_link, settling
+from coordinator.link import Link, open_link
+from coordinator.outstanding import settling
 from minion.host.link import MAX_STRANGE_BYTES, MAX_UNREAD_BYTES
 from minion.host.server import LANE, create_app
 from minion.host.spec import InputSpec
