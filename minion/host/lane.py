@@ -20,6 +20,7 @@ from minion.host.batch import Batch, Wait
 from minion.host.bouncer import Ending, QueueFull
 from minion.host.dispatch import SHORTEST_WAIT_SECONDS, Dispatcher, Ran
 from minion.host.examples import Answered, Example, Failed, Outcome, Refused
+from minion.host.handed import Outputs
 from minion.host.inputs import Inputs, NotTheModels
 from minion.host.keeper import LOADING_SECONDS, Keeper
 from minion.host.lane_batch import LaneBatch, outcomes_of
@@ -333,12 +334,12 @@ class Lane:
     def batch_begun(self, batch: LaneBatch) -> None:
         self._dispatcher.begun(batch, self._clock())
 
-    def batch_done(self, batch: LaneBatch, result: BatchResult, worker: Worker) -> None:
+    def batch_done(self, batch: LaneBatch, result: BatchResult, outputs: Outputs) -> None:
         members = batch.members
         size = len(members)
         if len(result.answers) != size:
             raise WireError(f"{len(result.answers)} answers for a batch of {size}")
-        outcomes = outcomes_of(batch, result, worker)
+        outcomes = outcomes_of(batch, result, outputs)
         now = self._clock()
         seconds = self._dispatcher.done(batch, now)
         self.savings.ran(sum([example.group.work for example in members]), seconds)

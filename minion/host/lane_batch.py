@@ -1,7 +1,7 @@
 """A lane's batch on a worker: what is handed over, and how the result parts again.
 
 Between `lane`, which puts examples into a batch, and `workers`, which run one
-and know it as a `RunningBatch`. Decides nothing: whatever becomes of the batch
+and know it as a `handed.RunningBatch`. Decides nothing: whatever becomes of the batch
 is told to the lane.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from minion.host.examples import Answered, Example, Failed, Outcome
+from minion.host.handed import Outputs
 from minion.host.poison import Loss
-from minion.host.workers import Worker
 from wire.answers import Answer
 from wire.batches import BatchFailure, BatchResult, Invalid
 from wire.reasons import Reason
@@ -24,7 +24,7 @@ class Origin(Protocol):
 
     def batch_begun(self, batch: LaneBatch) -> None: ...
 
-    def batch_done(self, batch: LaneBatch, result: BatchResult, worker: Worker) -> None: ...
+    def batch_done(self, batch: LaneBatch, result: BatchResult, outputs: Outputs) -> None: ...
 
     def batch_failed(self, batch: LaneBatch, failure: BatchFailure) -> None: ...
 
@@ -34,7 +34,7 @@ class Origin(Protocol):
 
 
 class LaneBatch:
-    """A batch on a worker; see `workers.RunningBatch`."""
+    """A batch on a worker; see `handed.RunningBatch`."""
 
     __slots__ = ("_lane", "beside", "members", "reason", "started")
 
@@ -60,8 +60,8 @@ class LaneBatch:
     def begun(self) -> None:
         self._lane.batch_begun(self)
 
-    def done(self, result: BatchResult, worker: Worker) -> None:
-        self._lane.batch_done(self, result, worker)
+    def done(self, result: BatchResult, outputs: Outputs) -> None:
+        self._lane.batch_done(self, result, outputs)
 
     def failed(self, failure: BatchFailure) -> None:
         self._lane.batch_failed(self, failure)
@@ -73,7 +73,7 @@ class LaneBatch:
         self._lane.batch_returned(self)
 
 
-def outcomes_of(batch: LaneBatch, result: BatchResult, worker: Worker) -> list[Outcome]:
+def outcomes_of(batch: LaneBatch, result: BatchResult, outputs: Outputs) -> list[Outcome]:
     """What became of each member, in order. There are as many answers as members.
 
     Raises:
@@ -86,7 +86,7 @@ def outcomes_of(batch: LaneBatch, result: BatchResult, worker: Worker) -> list[O
         if isinstance(entry, Invalid):
             outcomes.append(Failed(*entry))
             continue
-        tensors = [worker.tensor(ref, result) for ref in entry.tensors] if entry.tensors else ()
+        tensors = [outputs.tensor(ref, result) for ref in entry.tensors] if entry.tensors else ()
         answer = made(Answer, (entry.packed, tensors))
         told = (answer, size, started - example.submitted, seconds, reason)
         outcomes.append(made(Answered, told))

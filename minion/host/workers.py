@@ -1,10 +1,9 @@
-"""One worker process, from exec to its end, and the batches that it is handed.
+"""One worker process, from exec to its end.
 
 The lane sees a worker only through `on_room` (it takes a batch), `run` and the
-callbacks of a batch: begun, done, failed as a whole, or lost with the process. A
-process has up to two batches: the one it runs, and the next one, which waits in
-its socket and in the shared memory and has not begun. `keeper` has the places
-and puts a new worker into a place whose worker ended.
+callbacks of a batch: begun, done, failed as a whole, or lost with the process. Which
+batches a process has is kept in `handed`. `keeper` has the places and puts a new
+worker into a place whose worker ended.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from minion.host.arena import Arena
 from minion.host.children import Children
+from minion.host.handed import Handed, RunningBatch
 from minion.host.limits import held_bytes
 from minion.host.output import Output
 from minion.host.poison import Loss, loss_of
@@ -50,35 +50,6 @@ class State(enum.Enum):
     IDLE = "idle"
     BUSY = "busy"
     ENDED = "ended"
-
-
-class RunningBatch(Protocol):
-    """A batch as the lane knows it. One of the callbacks after `begun` is called, once."""
-
-    @property
-    def inputs(self) -> Sequence[Mapping[str, Tensor]]:
-        """Per example, by name; dtypes and shapes equal across examples."""
-
-    @property
-    def parameters(self) -> Sequence[Mapping[str, Any]]: ...
-
-    @property
-    def suspected(self) -> bool:
-        """Whether a process has ended before while it ran one of these."""
-
-    def begun(self) -> None:
-        """The process runs it from now on. Never called for one that was only waiting."""
-
-    def done(self, result: BatchResult, worker: Worker) -> None:
-        """Raises WireError, and has then answered nobody, if the result does not fit the batch."""
-
-    def failed(self, failure: BatchFailure) -> None: ...
-
-    def lost(self, loss: Loss) -> None:
-        """The process ended while it ran this."""
-
-    def returned(self) -> None:
-        """The process ended before it began this."""
 
 
 class Worker(asyncio.Protocol):
@@ -130,9 +101,7 @@ class Worker(asyncio.Protocol):
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._process: Process | None = None
-        self._running: RunningBatch | None = None
-        self._next: RunningBatch | None = None
-        self._sent = 0
+        self._handed = Handed()
         self._watchdog = Watchdog(self._overrun)
 
     @property
@@ -233,7 +202,7 @@ class Worker(asyncio.Protocol):
 
         Of one that waits there, nobody can tell to the last moment that it was not begun.
         """
-        free = self.state is State.BUSY and self._next is None and not self.retired
+        free = self.state is State.BUSY and not self._handed.waiting and not self.retired
         return free and self._spec.pure
 
     def enter(self) -> None:
@@ -267,31 +236,21 @@ class Worker(asyncio.Protocol):
     def run(self, batch: RunningBatch) -> None:
         """Hands the batch to the process. The worker must be idle, or take a next one."""
         assert self.state is State.IDLE or self.takes_next
-        self._sent += 1
-        parameters = batch.parameters if any(batch.parameters) else ()
-        inputs = batch.inputs
-        self._examples += len(inputs)
-        self._send(Run(self._sent, len(inputs), self._stack(inputs, self._sent), parameters))
+        run = self._handed.add(batch, self._arena.inputs)
+        self._examples += run.size
+        self._send(run)
         if self.state is State.IDLE:
             self.state = State.BUSY
-            self._begin(batch)
-        else:
-            self._next = batch
+            self._begin()
 
-    def _begin(self, batch: RunningBatch) -> None:
-        self._running = batch
+    def _begin(self) -> bool:
+        """Starts the clock of the batch that waits; whether one does."""
+        batch = self._handed.begin()
+        if batch is None:
+            return False
         self._watchdog.expect(self._spec.predict_timeout_seconds)
         batch.begun()
-
-    def _stack(self, examples: Sequence[Mapping[str, Tensor]], id: int) -> dict[str, TensorRef]:
-        area = self._arena.inputs[id % len(self._arena.inputs)]
-        area.reset()
-        refs = {}
-        for name in examples[0]:
-            ref = area.stack([example[name] for example in examples])
-            assert ref is not None, "the batch policy keeps batches below the arena's size"
-            refs[name] = ref
-        return refs
+        return True
 
     def tensor(self, ref: TensorRef, result: BatchResult) -> Tensor:
         """A copy of one output of the batch that just ended.
@@ -332,7 +291,7 @@ class Worker(asyncio.Protocol):
         # Comes before the exit status, which tells whether the batch may be to blame. A driver
         # can hold that up for long: then nobody is blamed.
         self._end(None)
-        if self._running is not None:
+        if self._handed.running:
             loop = asyncio.get_running_loop()
             loop.call_later(STATUS_SECONDS, self._lose, Loss.INTERRUPTED)
 
@@ -344,7 +303,7 @@ class Worker(asyncio.Protocol):
         elif isinstance(message, BatchFailure) and self.state is State.STARTING:
             self.failure = message.detail
         elif isinstance(message, BatchFailure):
-            self._finish(message.id).failed(message)
+            self._handed.finish(message.id).failed(message)
             self._go_on()
         elif isinstance(message, Loaded) and self.state is State.STARTING:
             assert self._process is not None
@@ -360,30 +319,21 @@ class Worker(asyncio.Protocol):
             raise WireError(f"{type(message).__name__} while {self.state.value}")
 
     def _done(self, result: BatchResult) -> None:
-        batch = self._finish(result.id)
+        batch = self._handed.finish(result.id)
         try:
             batch.done(result, self)
         except WireError:
-            self._running = batch  # which is lost with the process
+            self._handed.resume(batch)  # and is lost with the process
             raise
         self.answered += 1
-
-    def _finish(self, id: int) -> RunningBatch:
-        batch = self._running
-        if batch is None or id != self._sent - (self._next is not None):
-            raise WireError(f"an answer to batch {id}, which is not running")
-        self._running = None
-        return batch
 
     def _go_on(self) -> None:
         if self._spec.max_requests is not None and self._examples >= self._spec.max_requests:
             self.wear()
-        batch, self._next = self._next, None
-        if batch is None:
-            self._become_idle()
-        else:
-            self._begin(batch)
+        if self._begin():
             self._on_room()
+        else:
+            self._become_idle()
 
     def _become_idle(self) -> None:
         if self.retired:
@@ -407,14 +357,14 @@ class Worker(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
         # In this order: the innocent do not stand behind the suspects.
-        waiting, self._next = self._next, None
+        waiting = self._handed.take_back()
         if waiting is not None:
             waiting.returned()
         if loss is not None:
             self._lose(loss)
 
     def _lose(self, loss: Loss) -> None:
-        running, self._running = self._running, None
+        running = self._handed.lose()
         if running is not None:
             self.met_suspects = running.suspected
             running.lost(loss)
