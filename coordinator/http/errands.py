@@ -1,6 +1,6 @@
 """What a plain request is about, from its place to its outcome.
 
-`connection` talks with the caller and runs one errand at a time; an errand knows
+An `exchange` answers the caller and runs one errand at a time; an errand knows
 neither sockets nor HTTP. Its places are taken before the body is received,
 `ask` sets it to work, `close` gives back what is left and calls off what is
 under way.

@@ -2,8 +2,8 @@
 
 What the connections of one listener share is here: which requests are taken,
 and for which version, the memory that is read into, and a look, every so often,
-at all who wait. What is said on a connection is for `connection`. Why there are
-two roads, and what each costs: `docs/adr/0006`.
+at all who wait. How bytes come and go is for `connection`, what is asked and answered for
+`exchange`. Why there are two roads, and what each costs: `docs/adr/0006`.
 """
 
 from __future__ import annotations
