@@ -224,9 +224,7 @@ class Photos:
             landed = await together(parts, enough)
         for each in landed.values():
             if isinstance(each, _NotDecoded):
-                error = copy.copy(each.error)  # others raise the same one
-                error.decode_seconds = time.monotonic() - started
-                raise error
+                raise _refused(each.error, time.monotonic() - started)
         return {name: each for name, each in landed.items() if not isinstance(each, _NotDecoded)}
 
     def _wait(self, name: str, version: Version, key: Key, photo: _Photo) -> Wait[_Landed]:
@@ -302,6 +300,16 @@ class Photos:
                 return await decode(ticket, photo.file, photo.transforms, photo.deadline)
         except DemitasseError as error:
             return error
+
+
+def _refused(error: DemitasseError, decode_seconds: float) -> DemitasseError:
+    """The photo's own error, to be raised: a copy, since others raise the same one.
+
+    Whoever raises it gives it no name: it and its traceback would hold each other, and the photo.
+    """
+    own = copy.copy(error)
+    own.decode_seconds = decode_seconds
+    return own
 
 
 def _key(version: Version, digest: bytes) -> Key:
