@@ -243,8 +243,7 @@ def _refuse_unless_binary(body: Buffer, most: int) -> None:
         large = _decode(_LARGE_INFER_MSGPACK, body, InvalidMsgpack)
     except InvalidBody as error:
         raise _too_many_numbers(f"above {most} bytes, tensors must be binary") from error
-    if len(large.parameters) > most:
-        raise _too_many_numbers(f"the parameters are longer than the {most} bytes accepted")
+    tensors.check_packed_parameters(large.parameters)
 
 
 def _too_many_numbers(detail: str) -> PayloadTooLarge:

@@ -1,8 +1,8 @@
 """Values and bytes from a body, as tensors that fit what a model declares.
 
 Plain functions over decoded values: no request, no format's parser. Called by
-`payloads`. numpy's own generosity (parsed strings, cut fractions, wrapped
-integers) ends here.
+`payloads`. Types are looked at before anything is made of the values: nothing is
+parsed, cut off or wrapped around, and what is refused has cost no memory.
 """
 
 from __future__ import annotations
@@ -10,17 +10,25 @@ from __future__ import annotations
 import binascii
 import math
 import struct
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
-import numpy as np
-
-from coordinator.errors import InputMismatch, InvalidBase64, InvalidBody
+from coordinator.errors import (
+    DemitasseError,
+    InputMismatch,
+    InvalidBase64,
+    InvalidBody,
+    PayloadTooLarge,
+)
 from wire.errors import WireError
-from wire.tensor import DTYPES, Buffer, Tensor, TensorSpec, byte_size, made
+from wire.parameters import MAX_PARAMETER_BYTES, UnfitParameters, checked_parameters, too_large
+from wire.tensor import MAX_RANK, Buffer, Tensor, TensorSpec, byte_size, made
 
-_NUMBERS = frozenset({int, float})
-#: dtype -> format of the struct module, standard sizes; bool is left out, since any value passes.
+_RAGGED = "the lists are not of equal length at every depth"
+#: dtype -> format of the struct module, standard sizes.
 _FORMATS = {
+    "bool": "?",
     "uint8": "B",
     "uint16": "H",
     "uint32": "I",
@@ -33,9 +41,14 @@ _FORMATS = {
     "float32": "f",
     "float64": "d",
 }
-#: Of a list with something else in it than numbers, numpy finds out what: a microsecond per item.
-_EXPLAINED = 4096
-MAX_DEPTH = 32  # of parameters, as of answers in wire/answers.py
+#: dtype -> what its values may be in Python. A boolean is no number, though Python has it as one.
+_KINDS: dict[str, frozenset[type]] = {
+    dtype: frozenset({bool} if dtype == "bool" else {int, float}) for dtype in _FORMATS
+}
+#: Of formats that were needed lately: half the time of `struct.pack`, which copies its arguments.
+_struct = lru_cache(maxsize=256)(struct.Struct)
+#: Of what is told about a value: it may hold the caller's own words, of any length.
+_REASON_LENGTH = 300
 
 
 def from_value(name: str, spec: TensorSpec, value: Any) -> Tensor:
@@ -50,68 +63,62 @@ def from_value(name: str, spec: TensorSpec, value: Any) -> Tensor:
     """
     if type(value) is dict:
         return _binary_tensor(name, spec, value)
-    if type(value) is list and len(spec.shape) == 1 and spec.dtype in _FORMATS:
-        if _NUMBERS.issuperset(map(type, value)):
-            return _flat_tensor(name, spec, value)
-        if len(value) > _EXPLAINED:
-            raise _mismatch(name, f"the values are not all {spec.dtype}")
-    return _nested_tensor(name, spec, value)
+    dtype, declared = spec
+    if (
+        type(value) is list
+        and len(declared) == 1
+        and declared[0] in (-1, len(value))
+        and _KINDS[dtype].issuperset(map(type, value))
+    ):
+        shape: tuple[int, ...] = (len(value),)  # most are one row of numbers
+    else:
+        shape, value = _flattened(name, dtype, value)
+        if reason := spec.mismatch(dtype, shape):
+            raise _mismatch(name, reason)
+    return made(Tensor, (dtype, shape, _packed(name, dtype, value)))
 
 
-def _flat_tensor(name: str, spec: TensorSpec, value: list[float]) -> Tensor:
-    """One row of numbers, packed without numpy.
+def _flattened(name: str, dtype: str, value: Any) -> tuple[tuple[int, ...], list[Any]]:
+    """The shape of nested lists, and what is in the innermost ones, one after another."""
+    shape: list[int] = []
+    level = [value]
+    while (kinds := list(map(type, level))).count(list) == len(kinds) > 0:
+        lengths = list(map(len, level))
+        if lengths.count(lengths[0]) < len(lengths):
+            raise _mismatch(name, _RAGGED)
+        shape.append(lengths[0])
+        if len(shape) > MAX_RANK:
+            raise _mismatch(name, f"the lists are nested more than {MAX_RANK} deep")
+        level = list(chain.from_iterable(level))
+    if sum(map(kinds.count, _KINDS[dtype])) < len(kinds):
+        raise _mismatch(name, _RAGGED if list in kinds else f"the values are not all {dtype}")
+    return tuple(shape), level
 
-    For the short rows that come as JSON, numpy's half a dozen calls cost 17
-    microseconds of a request and this one 3 (2026-11, 2 cores, 64-byte body).
+
+def _packed(name: str, dtype: str, values: list[Any]) -> bytes:
+    """The bytes of such values: for a float dtype rounded to the nearest there is, else exact.
+
+    Without numpy: for the short rows that come as JSON, its half a dozen calls cost 17
+    microseconds of a request and this 3 (2026-11, 2 cores, 64-byte body).
     """
-    length = len(value)
-    if spec.shape[0] not in (-1, length):
-        raise _mismatch(name, spec.mismatch(spec.dtype, (length,)) or "")
-    format_ = _FORMATS[spec.dtype]
+    format_ = _FORMATS[dtype]
     try:
-        data = struct.pack(f"<{length}{format_}", *value)
+        data = _struct(f"<{len(values)}{format_}").pack(*values)
     except (struct.error, OverflowError) as error:
-        raise _mismatch(name, f"the values are not all {spec.dtype}") from error
-    # A sum is quick to look at; one that overflows says nothing about its numbers.
-    if format_ in "efd" and not (math.isfinite(sum(value)) or all(map(math.isfinite, value))):
+        raise _mismatch(name, f"the values are not all {dtype}") from error
+    if format_ in "efd" and not _all_finite(values):
         raise _mismatch(name, "a value is not finite")
-    return made(Tensor, (spec.dtype, (length,), data))
+    return data
 
 
-def _nested_tensor(name: str, spec: TensorSpec, value: Any) -> Tensor:
-    """A tensor from nested lists of numbers.
-
-    numpy picks a dtype first and its kind is looked at, because asked for one
-    it would cut fractions off, parse strings and wrap integers around. Not
-    handled: whole numbers from 2**63 beside smaller ones, of which numpy makes
-    floats; they are refused.
-    """
+def _all_finite(values: list[float]) -> bool:
+    """A sum is quick to look at; one that overflows says nothing about its numbers."""
     try:
-        found = np.asarray(value)
-    except (ValueError, OverflowError) as error:
-        raise _mismatch(name, "the lists are not of equal length at every depth") from error
-    wanted = DTYPES[spec.dtype]
-    if found.size and not _fits(found, wanted):
-        raise _mismatch(name, f"the values are not all {spec.dtype}")
-    with np.errstate(over="ignore"):
-        array = found.astype(wanted, copy=False)
-    if wanted.kind == "f" and not np.isfinite(array).all():
-        raise _mismatch(name, f"a value is too large for {spec.dtype}")
-    if reason := spec.mismatch(spec.dtype, array.shape):
-        raise _mismatch(name, reason)
-    return Tensor(spec.dtype, array.shape, array.tobytes())
-
-
-def _fits(found: np.ndarray[Any, Any], wanted: np.dtype[Any]) -> bool:
-    if wanted.kind == "b":
-        return bool(found.dtype.kind == "b")
-    if wanted.kind == "f":
-        return bool(found.dtype.kind in "fiu")
-    if found.dtype.kind not in "iu":
-        return False
-    limits = np.iinfo(wanted)
-    lowest, highest = int(found.min()), int(found.max())
-    return int(limits.min) <= lowest and highest <= int(limits.max)
+        if math.isfinite(sum(values)):
+            return True
+    except OverflowError:  # of whole numbers, none of which is too large by itself
+        pass
+    return all(map(math.isfinite, values))
 
 
 def _binary_tensor(name: str, spec: TensorSpec, value: dict[str, Any]) -> Tensor:
@@ -170,35 +177,29 @@ def from_bytes(name: str, spec: TensorSpec, body: Buffer) -> Tensor:
 
 
 def _mismatch(name: str, reason: str) -> InputMismatch:
+    if len(reason) > _REASON_LENGTH:
+        reason = f"{reason[:_REASON_LENGTH]}..."
     return InputMismatch(f"input {name}: {reason}", field=f"inputs.{name}")
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:
-    """Refuse what only one of JSON and MessagePack has: parameters mean the same in both.
+    """Refuse what a host would: parameters mean the same in JSON and MessagePack.
 
     Raises:
-        InvalidBody: naming the place.
+        InvalidBody, PayloadTooLarge: naming the place.
     """
-    _check(parameters, "parameters", 0)
+    try:
+        checked_parameters(parameters)
+    except UnfitParameters as error:
+        raise _refusal(error) from error
 
 
-def _check(value: Any, place: str, depth: int) -> None:
-    kind = type(value)
-    if depth > MAX_DEPTH:
-        raise InvalidBody(f"nested more than {MAX_DEPTH} deep", field="parameters")
-    if kind is dict:
-        for key, item in value.items():
-            if type(key) is not str:
-                raise InvalidBody("a key is not a string", field=place)
-            _check(item, f"{place}.{key}", depth + 1)
-    elif kind is list:
-        for index, item in enumerate(value):
-            _check(item, f"{place}[{index}]", depth + 1)
-    elif kind is int:
-        if not -(2**63) <= value < 2**63:
-            raise InvalidBody("the integer does not fit into 64 bits", field=place)
-    elif kind is float:
-        if not math.isfinite(value):
-            raise InvalidBody(f"{value} is not a finite number", field=place)
-    elif kind not in (str, bool, type(None)):
-        raise InvalidBody(f"{kind.__name__} is not a JSON value", field=place)
+def check_packed_parameters(packed: Buffer) -> None:
+    """Refuse MessagePack that is too large before anything is made of it. As `check_parameters`."""
+    if len(packed) > MAX_PARAMETER_BYTES:
+        raise _refusal(too_large())
+
+
+def _refusal(error: UnfitParameters) -> DemitasseError:
+    kind = PayloadTooLarge if error.too_large else InvalidBody
+    return kind(error.reason, field=error.place)

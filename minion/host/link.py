@@ -18,13 +18,14 @@ from minion.host.examples import Answered, Example, Outcome, Refused
 from minion.host.lane import Lane
 from minion.host.shared import open_shared
 from wire.credentials import same
-from wire.errors import WireError
+from wire.errors import Code, WireError
 from wire.examples import Cancel, Failure, Predict, Refusal, Result
-from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, FrameReader
+from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, Frame, FrameReader
 from wire.greetings import Hello, Ready
 from wire.heads import Kind
 from wire.heartbeats import HEARTBEAT_SECONDS, Heartbeat, Look, Pulse
 from wire.messages import Message, decode
+from wire.parameters import UnfitParameters
 from wire.status import Drain, Promise, Status
 from wire.tensor import Buffer, made
 from wire.tuning import Tune, Tuned
@@ -120,10 +121,20 @@ class HostLink(asyncio.Protocol):
             for frame in self._reader.feed(data):
                 if not self._greeted and frame.kind != Kind.HELLO:
                     raise WireError(f"a frame of kind {frame.kind} before Hello")
-                self._received(decode(frame, self._memory))
+                self._take(frame)
         except WireError as error:
             log.warning("link with %s broke the protocol: %s", self.peer or "somebody", error)
             self.close()
+
+    def _take(self, frame: Frame) -> None:
+        """What a frame says is done. Unfit parameters are a caller's: refused, and nothing ends."""
+        try:
+            message = decode(frame, self._memory)
+        except UnfitParameters as error:
+            self._expect_unused(frame.id)
+            self._send(Refusal(frame.id, Code.INVALID_INPUT.value, str(error), 0.0))
+        else:
+            self._received(message)
 
     def _expect_to_be_greeted(self) -> None:
         if not self._greeted:
@@ -190,8 +201,7 @@ class HostLink(asyncio.Protocol):
         self.push_status()
 
     def _predict(self, predict: Predict) -> None:
-        if predict.id in self._examples:
-            raise WireError(f"id {predict.id} is in flight already")
+        self._expect_unused(predict.id)
         try:
             self._examples[predict.id] = self._lane.submit(
                 predict.inputs,
@@ -211,6 +221,10 @@ class HostLink(asyncio.Protocol):
                 )
             )
         self._tell_others()
+
+    def _expect_unused(self, id: int) -> None:
+        if id in self._examples:
+            raise WireError(f"id {id} is in flight already")
 
     def _settle(self, id: int) -> Callable[[Outcome], None]:
         def settle(outcome: Outcome) -> None:

@@ -51,6 +51,27 @@ async def test_a_model_answers_its_own_input(stage: Stage) -> None:
     assert len(answer["request_id"]) == 24
 
 
+@pytest.mark.parametrize("levels", [31, 32, 33, 100])
+async def test_parameters_of_any_depth_end_no_link(stage: Stage, levels: int) -> None:
+    gate, _, coordinator = await gated(stage)
+    nested: list[object] = []
+    for _ in range(levels - 1):
+        nested = [nested]
+
+    with gate.open(0) as one_more:
+        in_flight = asyncio.create_task(coordinator.infer("gate", 1))
+        await eventually(lambda: coordinator.replica("gate").occupied == 1, "it is in flight")
+        asked = asyncio.create_task(coordinator.infer("gate", 2, parameters={"a": nested}))
+        if levels > 31:
+            refused = (await asked).json()
+            assert (refused["code"], refused["status"]) == ("invalid-body", 400)
+            assert refused["field"].startswith("parameters.a[0]")
+        one_more()
+        one_more()
+        assert (await in_flight).status_code == 200
+        assert (await asked).status_code == (200 if levels <= 31 else 400)
+
+
 async def test_two_hundred_at_once_are_each_answered_with_their_own(stage: Stage) -> None:
     stage.publish("gate", queue_limit=200, max_batch_size=16)
     await stage.host("gate")

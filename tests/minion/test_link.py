@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -473,6 +474,40 @@ async def test_garbage_ends_its_own_link_and_no_other(
 
     assert await raw.ended()
     assert await outcome(ask(link, x(1))[1]) == 1
+    await raw.close()
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [{"a": [[]] * 20_000}, {"a": math.nan}, {"a": b"bytes"}],
+    ids=["too large", "no number", "no JSON value"],
+)
+async def test_unfit_parameters_are_refused_and_what_is_in_flight_is_answered(
+    start_host: StartHost, gate: Gate, unfit: dict[str, Any]
+) -> None:
+    host = await start_host("Gated", options=gate.options)
+    link = await host.ready_link()
+    _, in_flight = ask(link, x(1))
+
+    assert await outcome(ask(link, x(2), **unfit)[1]) == "invalid-input"
+    gate.open_for(2)
+    assert await outcome(in_flight) == 1
+    assert await outcome(ask(link, x(3))[1]) == 3
+
+
+async def test_unfit_parameters_do_not_free_an_id_that_is_in_flight(
+    start_host: StartHost, gate: Gate
+) -> None:
+    host = await start_host("Gated", options=gate.options)
+    await host.ready_link()
+    raw = await Raw.connect(host)
+
+    raw.send(Hello("raw"))
+    raw.send(Predict(1, x(1), None, {}))
+    raw.send(Predict(1, x(2), None, {"a": math.nan}))
+
+    assert await raw.ended()
+    gate.open_for(1)
     await raw.close()
 
 

@@ -19,7 +19,7 @@ from wire.errors import WireError
 from wire.examples import Predict, Result
 from wire.frames import Frame, FrameReader
 from wire.heads import Kind
-from wire.parameters import checked_parameters
+from wire.parameters import MAX_PARAMETER_BYTES, UnfitParameters, checked_parameters
 from wire.tensor import Tensor
 
 
@@ -192,7 +192,7 @@ NOTHING = msgpack.packb({"inputs": []})
         (Kind.RESULT, bytes(25) + b"\x80", b"", "not a list"),
         (Kind.RESULT, bytes(25) + b"\x91\x01", b"", "not .dtype, shape."),
         (Kind.RESULT, bytes(25), b"12345678", "its tensors take 0"),
-        (Kind.PREDICT, {"inputs": [], "parameters": []}, b"", "parameters is not a map"),
+        (Kind.PREDICT, {"inputs": [], "parameters": []}, b"", "parameters: not a map"),
         (Kind.CANCEL, b"", b"", "not msgpack"),
         (
             Kind.TUNE,
@@ -229,11 +229,26 @@ def nested(levels: int) -> Any:
 
 @pytest.mark.parametrize(
     "value",
-    [None, [], {"a": nested(32)}, {"a": nested(2000)}, {"a": [2**63]}, {"a": {"b": -(2**63) - 1}}],
-    ids=["none", "list", "32 deep", "2000 deep", "2**63", "-2**63-1"],
+    [
+        None,
+        [],
+        {"a": nested(32)},
+        {"a": nested(2000)},
+        {"a": [2**63]},
+        {"a": {"b": -(2**63) - 1}},
+        {"a": {1: 2}},
+        {"a": math.inf},
+        {"a": b"x"},
+        {"a": "\ud800"},
+        {"a": "x" * MAX_PARAMETER_BYTES},
+    ],
+    ids=[
+        *("none", "list", "33 deep", "2000 deep", "2**63", "-2**63-1"),
+        *("key", "infinity", "bytes", "half a character", "too large"),
+    ],
 )
 def test_parameters_that_could_not_travel_on_are_refused(value: Any) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(UnfitParameters):
         checked_parameters(value)
 
 

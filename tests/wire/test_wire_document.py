@@ -19,7 +19,7 @@ from wire.frames import (
     FrameReader,
 )
 from wire.heads import Kind
-from wire.parameters import MAX_PARAMETER_DEPTH
+from wire.parameters import MAX_PARAMETER_BYTES, MAX_PARAMETER_DEPTH
 from wire.tensor import DTYPES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text("utf-8")
@@ -65,6 +65,7 @@ def test_limits_are_those_of_the_code() -> None:
     assert f"| {MAX_EXAMPLE_BYTES >> 20} MiB |" in TEXT
     assert f"`answer` takes at most {MAX_ANSWER_BYTES >> 20} MiB" in TEXT
     assert f"at most {MAX_PARAMETER_DEPTH} deep" in TEXT
+    assert f"parameters take at most {MAX_PARAMETER_BYTES:,} bytes" in TEXT
 
 
 def test_the_upgrade_is_named_with_the_version_that_frames_carry() -> None:
