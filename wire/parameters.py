@@ -21,6 +21,8 @@ MAX_PARAMETER_DEPTH = 32
 #: batch that may be set, 4,096, has to fit below `MAX_HEAD_BYTES`. And the loop waits while
 #: they are looked at, some 3 ms where they are all small numbers (2026-11, 2 cores).
 MAX_PARAMETER_BYTES = 16_000
+#: Bytes that a number may take; a text takes 5 more than it is long, at most.
+_WIDEST = 9
 #: Of a place, and of each key in it: keys are the caller's.
 _PLACE_LENGTH = 200
 _KEY_LENGTH = 64
@@ -56,14 +58,14 @@ def checked_parameters(value: Any) -> Dict[str, Any]:
     """
     if type(value) is not dict:
         raise UnfitParameters("not a map")
-    _look(value, MAX_PARAMETER_DEPTH, MAX_PARAMETER_BYTES)
-    if len(msgpack.packb(value)) > MAX_PARAMETER_BYTES:
+    least = MAX_PARAMETER_BYTES - _look(value, MAX_PARAMETER_DEPTH, MAX_PARAMETER_BYTES)
+    if least * _WIDEST > MAX_PARAMETER_BYTES and len(msgpack.packb(value)) > MAX_PARAMETER_BYTES:
         raise too_large()
     return value
 
 
 def _look(value: Any, levels: int, room: int) -> int:
-    """The room that is left when this has taken what it takes at least.
+    """The room that is left when this has taken what it takes at least: a byte, and its text.
 
     So that of something huge not much more is looked at than what could pass.
     """
@@ -106,7 +108,7 @@ def _look_into_map(items: Dict[Any, Any], levels: int, room: int) -> int:
     for key, item in items.items():
         if type(key) is not str:
             raise UnfitParameters("a key is not a string")
-        room -= _text_bytes(key)
+        room -= 1 + _text_bytes(key)
         try:
             room = _look(item, levels, room)
         except UnfitParameters as unfit:

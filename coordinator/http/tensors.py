@@ -11,7 +11,6 @@ import binascii
 import math
 import struct
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 from coordinator.errors import (
@@ -45,6 +44,7 @@ _FORMATS = {
 _KINDS: dict[str, frozenset[type]] = {
     dtype: frozenset({bool} if dtype == "bool" else {int, float}) for dtype in _FORMATS
 }
+_LISTS = frozenset({list})
 #: Of formats that were needed lately: half the time of `struct.pack`, which copies its arguments.
 _struct = lru_cache(maxsize=256)(struct.Struct)
 #: Of what is told about a value: it may hold the caller's own words, of any length.
@@ -82,16 +82,20 @@ def _flattened(name: str, dtype: str, value: Any) -> tuple[tuple[int, ...], list
     """The shape of nested lists, and what is in the innermost ones, one after another."""
     shape: list[int] = []
     level = [value]
-    while (kinds := list(map(type, level))).count(list) == len(kinds) > 0:
-        lengths = list(map(len, level))
-        if lengths.count(lengths[0]) < len(lengths):
+    while level and _LISTS.issuperset(map(type, level)):
+        length = len(level[0])
+        if not {length}.issuperset(map(len, level)):
             raise _mismatch(name, _RAGGED)
-        shape.append(lengths[0])
+        shape.append(length)
         if len(shape) > MAX_RANK:
             raise _mismatch(name, f"the lists are nested more than {MAX_RANK} deep")
-        level = list(chain.from_iterable(level))
-    if sum(map(kinds.count, _KINDS[dtype])) < len(kinds):
-        raise _mismatch(name, _RAGGED if list in kinds else f"the values are not all {dtype}")
+        inside: list[Any] = []
+        for each in level:
+            inside += each
+        level = inside
+    if not _KINDS[dtype].issuperset(map(type, level)):
+        ragged = list in map(type, level)
+        raise _mismatch(name, _RAGGED if ragged else f"the values are not all {dtype}")
     return tuple(shape), level
 
 
