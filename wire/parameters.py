@@ -128,7 +128,7 @@ def _text_bytes(value: str) -> int:
 
 def too_large() -> UnfitParameters:
     return UnfitParameters(
-        f"they take more than {MAX_PARAMETER_BYTES} bytes as MessagePack; "
+        f"all together take more than {MAX_PARAMETER_BYTES} bytes as MessagePack; "
         "parameters are options, and data belongs into inputs",
         too_large=True,
     )
