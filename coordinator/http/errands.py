@@ -62,14 +62,19 @@ class Errand(Protocol):
 
 
 def errand(
-    analysis: Analysis, version: Version, media_type: str, flow: Flow, deadline: float
+    analysis: Analysis,
+    version: Version,
+    media_type: str,
+    size_bytes: int,
+    flow: Flow,
+    deadline: float,
 ) -> Errand:
-    """What a body of this type asks of this version, by a deadline. Raises Overloaded."""
+    """What a body of this type and size asks of this version, by a deadline. Raises Overloaded."""
     if media_type.startswith("image/"):
         of_photo = partial(_of_photo, analysis, version)
         admit = partial(analysis.admit_photo, version, flow, deadline)
         return Awaited(version, admit, DECODER, of_photo)
-    if analysis.remembers(version):
+    if payloads.takes_a_turn(media_type, size_bytes) or analysis.remembers(version):
         of_example = partial(_of_example, analysis, version, media_type)
         admit = partial(analysis.admit_example, version, flow, deadline)
         return Awaited(version, admit, version.model, of_example)
@@ -90,7 +95,7 @@ async def _of_example(
     body: Buffer,
     deadline: float,
 ) -> tuple[Outcome, float]:
-    example = payloads.parse_example(body, media_type, version.manifest.inputs)
+    example = await payloads.example_in_turn(body, media_type, version.manifest.inputs)
     return await analysis.infer(seats, version, example, deadline), 0.0
 
 
@@ -132,8 +137,8 @@ class Direct:
 
 
 class Awaited:
-    """A photo, or an example that may be remembered: it may have to wait for what others
-    are having computed, in a task.
+    """A photo, an example that may be remembered, or a large one in numbers: it may have to
+    wait for what others are having computed, or taken apart, in a task.
 
     A body that came with its head takes its places when the task begins, and has given
     back what it does not need before the next one's begins: of many equal ones at once,

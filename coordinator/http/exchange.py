@@ -85,7 +85,9 @@ class Exchange:
             version = express.version(head)
             self.deadline = self.started + header_timeout(head.timeout, express.timeouts)
             flow = express.callers.flow(head.urgency, head.caller, address)
-            self._errand = errand(express.analysis, version, head.media_type, flow, self.deadline)
+            self._errand = errand(
+                express.analysis, version, head.media_type, head.length, flow, self.deadline
+            )
         except DemitasseError as error:
             self.refuse(error)
         except Exception:

@@ -29,6 +29,7 @@ from coordinator.http import multipart, tensors
 from coordinator.http.answers import write_answer
 from coordinator.http.body import PayloadLimits, defer_continue, read_body
 from coordinator.http.head import Timeouts, Wanted, only_timeout, wanted_refs
+from coordinator.http.turns import LARGE_BYTES, own_turn
 from wire.tensor import Buffer, TensorSpec
 
 __all__ = [
@@ -209,7 +210,8 @@ async def read_inputs(
     """
     media_type = request.content_type
     if media_type == BYTES or media_type in NUMBERS:
-        return parse_example(await _example_body(request, limits), media_type, specs)
+        body = await _example_body(request, limits)
+        return await example_in_turn(body, media_type, specs)
     photos = (IMAGES, MULTIPART) if photos_too else ()
     raise _unsupported(request, JSON, MSGPACK, BYTES, *photos)
 
@@ -248,6 +250,21 @@ def _refuse_unless_binary(body: Buffer, most: int) -> None:
 
 def _too_many_numbers(detail: str) -> PayloadTooLarge:
     return PayloadTooLarge(f"{detail}; send tensors as {BYTES}, or as {MSGPACK} with binary `data`")
+
+
+def takes_a_turn(media_type: str, size_bytes: int) -> bool:
+    """Whether taking such a body apart is so much work that it waits for its turn."""
+    return size_bytes > LARGE_BYTES and media_type in NUMBERS
+
+
+async def example_in_turn(
+    body: Buffer, media_type: str, specs: Mapping[str, TensorSpec]
+) -> Example:
+    """As `parse_example`, in its turn where it takes one."""
+    if not takes_a_turn(media_type, len(body)):
+        return parse_example(body, media_type, specs)
+    async with own_turn():
+        return parse_example(body, media_type, specs)
 
 
 def parse_example(body: Buffer, media_type: str, specs: Mapping[str, TensorSpec]) -> Example:

@@ -1,0 +1,81 @@
+"""coordinator/http/turns.py: of large bodies one is taken apart per turn of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+
+from coordinator.errors import InvalidJson
+from coordinator.http import payloads
+from coordinator.http.turns import LARGE_BYTES
+from wire.tensor import TensorSpec
+
+SPECS = {"x": TensorSpec("float32", (-1,))}
+LARGE = json.dumps({"inputs": {"x": [0.5] * (LARGE_BYTES // 4)}}).encode()
+SMALL = b'{"inputs": {"x": [0.5]}}'
+
+
+class Clock:
+    """Counts the turns of the event loop."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self._next()
+
+    def _next(self) -> None:
+        self.now += 1
+        self._handle = asyncio.get_running_loop().call_soon(self._next)
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+
+async def turns_of(*bodies: bytes) -> list[int]:
+    """In which turn each of these, which are there at once, was taken apart."""
+    clock = Clock()
+
+    async def turn(body: bytes) -> int:
+        with contextlib.suppress(InvalidJson):
+            await payloads.example_in_turn(body, payloads.JSON, SPECS)
+        return clock.now
+
+    found = await asyncio.gather(*(turn(body) for body in bodies))
+    clock.stop()
+    return found
+
+
+async def test_large_ones_are_taken_apart_in_turns_of_their_own_as_they_came() -> None:
+    assert len(LARGE) > LARGE_BYTES
+
+    turns = await turns_of(*[LARGE] * 5)
+
+    assert turns == sorted(set(turns))
+
+
+async def test_one_that_is_refused_holds_up_nobody() -> None:
+    turns = await turns_of(LARGE, LARGE[:-1], LARGE)
+
+    assert turns == sorted(set(turns))
+
+
+async def test_small_ones_wait_for_nobody() -> None:
+    *large, first, second = await turns_of(*[LARGE] * 3, SMALL, SMALL)
+
+    assert first == second
+    assert first < max(large)
+
+
+async def test_who_leaves_while_it_waits_holds_up_nobody() -> None:
+    tasks = [
+        asyncio.create_task(payloads.example_in_turn(LARGE, payloads.JSON, SPECS)) for _ in range(3)
+    ]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+
+    assert (await tasks[2]).inputs["x"].shape == (LARGE_BYTES // 4,)
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[1]
+    await tasks[0]
