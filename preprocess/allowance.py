@@ -60,18 +60,34 @@ class OutOfTime(Exception):
 
 
 class MeteredFile(BytesIO):
-    """Whoever reads on after too much CPU meets `OutOfTime`: most readers go piece by piece."""
+    """A file that ends, and in what, where it is told to.
+
+    Whoever reads on after too much CPU meets `OutOfTime`: most readers go piece by piece.
+    """
 
     def __init__(self, data: bytes, cpu_seconds: float) -> None:
         super().__init__(data)
         self._cpu_end = time.process_time() + cpu_seconds
         self._end = time.monotonic() + cpu_seconds
+        self._stop, self._behind = len(data), b""
+
+    def stop_at(self, position: int, behind: bytes = b"") -> None:
+        """
+        Args:
+            position: whose byte and all further ones are not read.
+            behind: what is read instead.
+        """
+        self._stop, self._behind = position, behind
 
     def read(self, size: int | None = -1, /) -> bytes:
         # No thread takes more CPU than the wall's clock says, which costs less to ask.
         if time.monotonic() > self._end and time.process_time() > self._cpu_end:
             raise OutOfTime
-        return super().read(size)
+        start = self.tell()
+        piece = super().read(size)
+        if start + len(piece) <= self._stop:
+            return piece
+        return piece[: self._stop - start] + self._behind if start <= self._stop else b""
 
 
 class Limits:

@@ -35,6 +35,7 @@ from preprocess.allowance import (
     memory_allowed,
 )
 from preprocess.colours import opaque
+from preprocess.completeness import BEHIND_JPEG_SCAN, end_of_gif_blocks, load_png
 from preprocess.costs import WEBP_BYTES_PER_PIXEL, bytes_per_pixel, png_work, webp_size
 from preprocess.jpeg import BASELINE, EXTENDED, PROGRESSIVE, survey
 from preprocess.transforms import Picture, Transform, is_sideways
@@ -113,12 +114,13 @@ def decode_image(
         max_pixels, memory_allowed(max_pixels) - BESIDE_BYTES, cpu_allowed(len(data), cpu_seconds)
     )
     try:
-        held = _held_by(data, format_name, limits)
+        file = MeteredFile(data, limits.cpu_seconds)
+        held = _held_by(data, file, format_name, limits)
         with (
             _pillow_limited_to(max_pixels),
-            Image.open(MeteredFile(data, limits.cpu_seconds), formats=[format_name]) as image,
+            Image.open(file, formats=[format_name]) as image,
         ):
-            return _read(image, data, format_name, held, limits, transforms)
+            return _read(image, data, file, format_name, held, limits, transforms)
     except DecodeError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -186,11 +188,15 @@ def _pillow_limited_to(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _held_by(data: bytes, format_name: str, limits: _Limits) -> int:
+def _held_by(data: bytes, file: MeteredFile, format_name: str, limits: _Limits) -> int:
     """What is held beside the picture, told before any reader sees the file.
 
+    Args:
+        file: of a JPEG, is told where to end.
+
     Raises:
-        DecodeError: it is too costly already, or a JPEG that no camera or browser writes.
+        DecodeError: it is too costly already, or a JPEG that lacks scans or that no camera or
+            browser writes.
     """
     if format_name == "WEBP":
         width, height = webp_size(data)
@@ -209,12 +215,17 @@ def _held_by(data: bytes, format_name: str, limits: _Limits) -> int:
         raise DecodeError(TOO_COSTLY, f"the JPEG has more than {MAX_SCANS} scans")
     if surveyed.visits > VISITS_PER_SECOND * limits.cpu_seconds:
         raise DecodeError(TOO_COSTLY, "the JPEG has too many scans for its size")
+    if not surveyed.complete:
+        raise _damaged(format_name)
+    if surveyed.end is not None:
+        file.stop_at(surveyed.end, BEHIND_JPEG_SCAN)
     return surveyed.coefficient_bytes
 
 
 def _read(
     image: ImageFile.ImageFile,
     data: bytes,
+    file: MeteredFile,
     format_name: str,
     held: int,
     limits: _Limits,
@@ -231,15 +242,26 @@ def _read(
         raise DecodeError(TOO_COSTLY, "the PNG has too many bytes of pixels for its size")
     if held + image.width * image.height * per_pixel > limits.memory_bytes:
         raise _too_much_memory()
-    image.decodermaxblock = _BLOCK_BYTES
-    image.load()
-    if format_name == "PNG":
-        _rescale_transparent_sample(image, bit_depth=data[24])
+    whole = _load(image, data, file, format_name)
     # After load(): a PNG may keep its EXIF behind its pixels.
-    orientation = _orientation(image)
+    orientation = _orientation(whole)
     if is_sideways(orientation):
         width, height = height, width
-    return Picture(opaque(image), extent, orientation, format_name, width, height)
+    return Picture(opaque(whole), extent, orientation, format_name, width, height)
+
+
+def _load(
+    image: ImageFile.ImageFile, data: bytes, file: MeteredFile, format_name: str
+) -> Image.Image:
+    if format_name == "PNG":
+        whole = load_png(image, file, _BLOCK_BYTES)
+        _rescale_transparent_sample(whole, bit_depth=data[24])
+        return whole
+    if format_name == "GIF":
+        file.stop_at(end_of_gif_blocks(data, image.tile[0].offset))
+    image.decodermaxblock = _BLOCK_BYTES
+    image.load()
+    return image
 
 
 def _reduce(

@@ -16,8 +16,8 @@ def surveyed(data: bytes) -> Survey:
 
 
 def facts_of(data: bytes) -> tuple[int | None, int, int, int]:
-    """All but the number of segments: coding, scans, visits, bytes that are held."""
-    return surveyed(data)[1:]
+    """Coding, scans, visits, bytes that are held."""
+    return surveyed(data)[1:5]
 
 
 def written(width: int, height: int, **options: object) -> bytes:
@@ -86,3 +86,30 @@ def test_segments_are_counted_and_no_more_of_them_than_are_asked_for() -> None:
 
     assert survey(data, most_scans=100, most_segments=9000).segments == 5001
     assert surveyed(data).segments == 1001
+
+
+def test_the_end_of_an_only_scan_is_told_and_stuffed_bytes_and_restarts_are_none() -> None:
+    data = jpegs.jpeg(80, 48, FULL_COLOUR, jpegs.baseline(80, 48, [1, 2, 3]), frame=BASELINE)
+    stuffed = data[:-2] + b"\xff\x00\xff\xff\xd0\1"
+    restarts = jpegs.marker(0xDD, b"\0\7")
+
+    assert surveyed(data).end == len(data) - 2
+    assert surveyed(data[:-2]).end is None
+    assert surveyed(stuffed + data[-2:]).end == len(stuffed) - 3
+    assert surveyed(data[:2] + restarts + stuffed[2:] + data[-2:]).end == len(stuffed) + 6
+    assert surveyed(written(80, 48, progressive=True)).end is None
+
+
+def test_a_picture_is_complete_with_all_means_and_the_first_components_frequencies() -> None:
+    def complete(*scans: bytes, frame: int = PROGRESSIVE) -> bool:
+        return surveyed(jpegs.jpeg(80, 48, FULL_COLOUR, *scans, frame=frame)).complete
+
+    means = jpegs.start([1, 2, 3], 0, 0)
+
+    assert complete(means, jpegs.start([1], 1, 63))
+    assert complete(jpegs.start([1], 6, 63), means, jpegs.start([1], 1, 5))
+    assert not complete(means, jpegs.start([2], 1, 63), jpegs.start([1], 1, 62))
+    assert not complete(jpegs.start([1, 2], 0, 0), jpegs.start([1], 1, 63))
+    assert complete(jpegs.start([1]), jpegs.start([2]), jpegs.start([3]), frame=BASELINE)
+    assert not complete(jpegs.start([1]), jpegs.start([3]), frame=BASELINE)
+    assert not complete()
