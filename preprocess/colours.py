@@ -37,6 +37,21 @@ def opaque(image: Image.Image) -> Image.Image:
     return target
 
 
+def whiten(high: Image.Image, low: Image.Image, colour: tuple[int, ...]) -> None:
+    """Lays the one transparent colour of 16 bits a sample on white, in the picture itself.
+
+    Args:
+        high: mode RGB, the samples' high bytes; changed.
+        low: likewise, their low bytes.
+    """
+    highs, lows = [part >> 8 for part in colour], [part & 255 for part in colour]
+    rows = max(1, _PIXELS_AT_ONCE // high.width)
+    for top in range(0, high.height, rows):
+        band = (0, top, high.width, min(top + rows, high.height))
+        alike = (np.asarray(high.crop(band)) == highs) & (np.asarray(low.crop(band)) == lows)
+        high.paste("white", band, Image.fromarray(alike.all(-1)))
+
+
 def _opaque(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I"):
         return _grey_from_16_bits(image)

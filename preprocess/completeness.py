@@ -8,8 +8,6 @@ Called by `decode`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from PIL import Image, ImageFile
 
@@ -41,6 +39,11 @@ def end_of_gif_blocks(data: bytes, first: int) -> int:
     return at + 1
 
 
+def open_png(file: MeteredFile) -> ImageFile.ImageFile:
+    """Again, from its beginning."""
+    return Image.open(file, formats=["PNG"])
+
+
 def load_png(image: ImageFile.ImageFile, file: MeteredFile, block_bytes: int) -> Image.Image:
     """Loads all rows, in a second decode where the last of them happens to be like the ground.
 
@@ -66,13 +69,8 @@ def load_png(image: ImageFile.ImageFile, file: MeteredFile, block_bytes: int) ->
         if not np.array_equal(came[:, columns], np.asarray(row)[:, columns]):
             return image
         image.im = row.im  # two pictures at once are more than a file may take
-        image = _opened_again(file)
+        image = open_png(file)
     raise IncompleteError
-
-
-def _opened_again(file: MeteredFile) -> ImageFile.ImageFile:
-    opened: Any = Image.open(file, formats=["PNG"])
-    return opened  # type: ignore[no-any-return]
 
 
 def _last_row(image: ImageFile.ImageFile) -> tuple[int, slice]:

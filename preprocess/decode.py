@@ -34,8 +34,8 @@ from preprocess.allowance import (
     cpu_allowed,
     memory_allowed,
 )
-from preprocess.colours import opaque
-from preprocess.completeness import BEHIND_JPEG_SCAN, end_of_gif_blocks, load_png
+from preprocess.colours import opaque, whiten
+from preprocess.completeness import BEHIND_JPEG_SCAN, end_of_gif_blocks, load_png, open_png
 from preprocess.costs import WEBP_BYTES_PER_PIXEL, bytes_per_pixel, png_work, webp_size
 from preprocess.jpeg import BASELINE, EXTENDED, PROGRESSIVE, survey
 from preprocess.transforms import Picture, Transform, is_sideways
@@ -59,6 +59,10 @@ MAX_SEGMENTS = 10_000
 VISITS_PER_SECOND = 10_000_000
 #: Bytes of a PNG's pixels, likewise: 160 million, with the filter that is the dearest to undo.
 PNG_WORK_PER_SECOND = 120_000_000
+
+#: Pillow's names for how a PNG stores it, and for the other byte order: of both, it keeps what
+#: is the high byte there.
+_COLOUR_OF_16_BITS, _LOW_BYTES = "RGB;16B", "RGB;16L"
 
 #: Of a file, between two looks at the time: a tenth of a second where it inflates most.
 _BLOCK_BYTES = 16_384
@@ -235,10 +239,13 @@ def _read(
     if width * height > limits.pixels or max(width, height) > MAX_SIDE:
         raise _too_large(limits.pixels)
     extent: tuple[float, float] = (width, height)
-    per_pixel = bytes_per_pixel(image, format_name)
+    reads = 2 if _has_transparent_colour_of_16_bits(image, format_name) else 1
+    per_pixel = reads * bytes_per_pixel(image, format_name)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         extent = _reduce(image, transforms, (limits.memory_bytes - held) // per_pixel)
-    elif format_name == "PNG" and png_work(image) > PNG_WORK_PER_SECOND * limits.cpu_seconds:
+    elif (
+        format_name == "PNG" and reads * png_work(image) > PNG_WORK_PER_SECOND * limits.cpu_seconds
+    ):
         raise DecodeError(TOO_COSTLY, "the PNG has too many bytes of pixels for its size")
     if held + image.width * image.height * per_pixel > limits.memory_bytes:
         raise _too_much_memory()
@@ -254,8 +261,12 @@ def _load(
     image: ImageFile.ImageFile, data: bytes, file: MeteredFile, format_name: str
 ) -> Image.Image:
     if format_name == "PNG":
+        exact = _has_transparent_colour_of_16_bits(image, format_name)
         whole = load_png(image, file, _BLOCK_BYTES)
-        _rescale_transparent_sample(whole, bit_depth=data[24])
+        if exact:
+            _whiten_transparent_colour(whole, file)
+        else:
+            _rescale_transparent_level(whole, bit_depth=data[24])
         return whole
     if format_name == "GIF":
         file.stop_at(end_of_gif_blocks(data, image.tile[0].offset))
@@ -296,13 +307,27 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _rescale_transparent_sample(image: Image.Image, bit_depth: int) -> None:
-    """Bring the sample that a tRNS chunk calls transparent to the 8 bits of the pixels.
+def _rescale_transparent_level(image: Image.Image, bit_depth: int) -> None:
+    """Bring the grey that a tRNS chunk calls transparent to the 8 bits of the pixels.
 
     PNG 1.2, 4.2.1.1: it is written at the depth of the image. Pillow 13.0 leaves it so.
     """
-    sample = image.info.get("transparency")
-    if image.mode == "L" and isinstance(sample, int) and bit_depth in (2, 4):
-        image.info["transparency"] = sample * 255 // (2**bit_depth - 1)
-    elif image.mode == "RGB" and isinstance(sample, tuple) and bit_depth == 16:
-        image.info["transparency"] = tuple(part >> 8 for part in sample)
+    level = image.info.get("transparency")
+    if image.mode == "L" and isinstance(level, int) and bit_depth in (2, 4):
+        image.info["transparency"] = level * 255 // (2**bit_depth - 1)
+
+
+def _has_transparent_colour_of_16_bits(image: ImageFile.ImageFile, format_name: str) -> bool:
+    """Of an image that is not loaded."""
+    stored = image.tile[0].args if format_name == "PNG" else None
+    return stored == _COLOUR_OF_16_BITS and image.has_transparency_data
+
+
+def _whiten_transparent_colour(image: Image.Image, file: MeteredFile) -> None:
+    """Of 16 bits: Pillow keeps the high bytes alone, so the low ones are read for themselves."""
+    colour = image.info.pop("transparency")
+    low = open_png(file)
+    low.tile = [low.tile[0]._replace(args=_LOW_BYTES)]
+    low.decodermaxblock = _BLOCK_BYTES
+    low.load()
+    whiten(image, low, colour)

@@ -172,8 +172,14 @@ WHITE, BLACK = [255] * 3, [0] * 3
             id="16-bit grey with one transparent level",
         ),
         pytest.param(
-            png((1, 1), 16, COLOUR, b"\x12\x34" * 3, (b"tRNS", b"\x12\x34" * 3)),
-            [WHITE],
+            png(
+                (3, 1),
+                16,
+                COLOUR,
+                b"\x12\x34" * 3 + b"\x12\x34\x12\x34\x12\x35" + b"\x34\x12" * 3,
+                (b"tRNS", b"\x12\x34" * 3),
+            ),
+            [WHITE, [0x12] * 3, [0x34] * 3],
             id="16-bit colour with one transparent colour",
         ),
     ],

@@ -42,14 +42,14 @@ def png(samples: np.ndarray, colour: int, *chunks: tuple[bytes, bytes], depth: i
     return whole(header, [*chunks, (b"IDAT", zlib.compress(rows(samples, depth), 1))])
 
 
-def interlaced(samples: np.ndarray, colour: int, depth: int) -> bytes:
+def interlaced(samples: np.ndarray, colour: int, *chunks: tuple[bytes, bytes], depth: int) -> bytes:
     """The same in the seven passes of Adam7: PNG 1.2, 2.6."""
     height, width = samples.shape[:2]
     passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
     parts = [samples[y::down, x::across] for x, y, across, down in [*passes, (0, 1, 1, 2)]]
     data = b"".join(rows(part, depth) for part in parts if part.size)
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 1)
-    return whole(header, [(b"IDAT", zlib.compress(data))])
+    return whole(header, [*chunks, (b"IDAT", zlib.compress(data))])
 
 
 def rows(samples: np.ndarray, depth: int) -> bytes:
@@ -133,7 +133,7 @@ def test_an_interlaced_png_has_the_pixels_of_its_seven_passes(size, colour, dept
     expected = {1: samples * 255, 8: samples, 16: samples >> 8}[depth]
 
     assert np.array_equal(
-        decoded(interlaced(samples, colour, depth)), np.broadcast_to(expected, (*size, 3))
+        decoded(interlaced(samples, colour, depth=depth)), np.broadcast_to(expected, (*size, 3))
     )
 
 
@@ -185,6 +185,17 @@ def test_large_grey_of_16_bits_keeps_its_high_byte_and_its_transparent_level_in_
     assert np.array_equal(
         decoded(png(samples, GREY, level, depth=16)), np.broadcast_to(expected, (*LARGE, 3))
     )
+
+
+@pytest.mark.parametrize("write", [png, interlaced], ids=["straight", "interlaced"])
+def test_large_colour_of_16_bits_has_its_one_transparent_colour_white_in_every_row(write):
+    samples = 0x3412 + RANDOM.integers(0, 2, (*LARGE, 3, 2)) @ [0x0100, 1]
+    colour = [0x3513, 0x3412, 0x3513]
+    expected = samples >> 8
+    expected[(samples == colour).all(-1)] = 255
+    one = (b"tRNS", struct.pack(">3H", *colour))
+
+    assert np.array_equal(decoded(write(samples, COLOUR, one, depth=16)), expected)
 
 
 def test_a_large_cmyk_jpeg_has_the_colours_of_its_inks_in_every_row():
