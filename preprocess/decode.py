@@ -219,7 +219,8 @@ def _held_by(data: bytes, file: MeteredFile, format_name: str, limits: _Limits) 
         raise DecodeError(TOO_COSTLY, f"the JPEG has more than {MAX_SCANS} scans")
     if surveyed.visits > VISITS_PER_SECOND * limits.cpu_seconds:
         raise DecodeError(TOO_COSTLY, "the JPEG has too many scans for its size")
-    if not surveyed.complete:
+    # One without any is left to the reader, behind the limit of pixels.
+    if surveyed.scans and not surveyed.complete:
         raise _damaged(format_name)
     if surveyed.end is not None:
         file.stop_at(surveyed.end, BEHIND_JPEG_SCAN)
