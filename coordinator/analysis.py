@@ -39,6 +39,7 @@ from coordinator.ticket import Ticket
 from coordinator.together import together
 from model_registry.snapshot import Snapshot, Version
 from wire.flows import Flow
+from wire.quoting import quoted
 from wire.tensor import Buffer
 
 #: What an answer needs from its last part to the caller's hands, and at most this share of the
@@ -323,7 +324,8 @@ def _asked_names(versions: Mapping[str, Version], models: Sequence[str], field: 
     for name in models:
         if name not in asked:
             raise InvalidParameter(
-                f"{field} names {name!r}, which is not asked; there are {', '.join(sorted(asked))}",
+                f"{field} names {quoted(name)}, which is not asked; "
+                f"there are {', '.join(sorted(asked))}",
                 field=field,
             )
     return [name for name, version in versions.items() if version.model in models]
@@ -333,7 +335,7 @@ def _refuse_if_both(require: Sequence[str], optional: Sequence[str]) -> None:
     for name in require:
         if name in optional:
             raise InvalidParameter(
-                f"{name!r} cannot be required and optional at once", field="optional"
+                f"{quoted(name)} cannot be required and optional at once", field="optional"
             )
 
 

@@ -60,6 +60,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from wire.quoting import shortened
+
+#: Characters. In JSON each takes 6 bytes at most, so that whatever a caller sent, and whoever
+#: quotes it, a problem document is a few thousand bytes.
+_MOST_DETAIL = 500
+_MOST_FIELD = 200
+
 
 class DemitasseError(Exception):
     """Something went wrong."""
@@ -87,13 +94,14 @@ class DemitasseError(Exception):
         """
         Args:
             detail: what happened this time; the class's own line where there is nothing to add.
+                Of a long one the beginning is kept, as of a long field.
             field: which part of the request is at fault, such as `inputs.image` or `timeout`.
             retry_after: seconds after which trying again makes sense.
             members: more for programs, such as `available`; JSON values.
         """
-        super().__init__(detail or self.title)
-        self.detail = detail or self.title
-        self.field = field
+        self.detail = shortened(detail or self.title, _MOST_DETAIL)
+        super().__init__(self.detail)
+        self.field = None if field is None else shortened(field, _MOST_FIELD)
         self.retry_after = retry_after
         self.members = members or {}
 

@@ -21,6 +21,7 @@ import msgspec
 from coordinator.errors import UnknownRequest
 from coordinator.explanations import document
 from coordinator.records import KEPT_SECONDS, Records
+from wire.quoting import quoted
 
 #: In which a process on this machine has answered, unless it is stuck.
 PATIENCE_SECONDS = 1.0
@@ -107,5 +108,6 @@ async def _ask(path: Path, id: str) -> list[dict[str, Any]] | None:
 
 
 def _unknown(id: str, *, silent: int) -> str:
-    text = f"no request {id!r} in the last {KEPT_SECONDS / 60:g} minutes, or so many came since"
+    minutes = KEPT_SECONDS / 60
+    text = f"no request {quoted(id)} in the last {minutes:g} minutes, or so many came since"
     return f"{text}; {silent} of the processes on this port did not answer" if silent else text

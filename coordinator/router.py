@@ -32,6 +32,7 @@ from coordinator.errors import (
 )
 from model_registry.snapshot import DEFAULT_ALIAS, ModelEntry, Snapshot, Version
 from wire.names import NAME, SELECTOR
+from wire.quoting import quoted
 
 _REF = re.compile(f"({NAME})(?:@({SELECTOR}))?")
 _NUMBERS = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){0,2}")
@@ -57,7 +58,8 @@ def parse_ref(text: str) -> ModelRef:
     match = _REF.fullmatch(text)
     if match is None:
         raise InvalidParameter(
-            f"{text!r} is no model reference; write tagger, tagger@3, tagger@3.1.0 or tagger@alias",
+            f"{quoted(text)} is no model reference; "
+            "write tagger, tagger@3, tagger@3.1.0 or tagger@alias",
             field="models",
         )
     return ModelRef(match[1], match[2])
@@ -87,7 +89,7 @@ def named(snapshot: Snapshot, name: str) -> ModelEntry:
     if entry is None:
         available = sorted(snapshot.models)
         raise UnknownModel(
-            f"there is no model {name!r}; there are: {_listed(available)}",
+            f"there is no model {quoted(name)}; there are: {_listed(available)}",
             members={"available": available},
         )
     return entry
@@ -134,7 +136,7 @@ def _aliased(entry: ModelEntry, alias: str) -> Version:
     if number is None:
         available = sorted(entry.aliases)
         raise UnknownAlias(
-            f"{entry.name} has no alias {alias!r}; it has: {_listed(available)}",
+            f"{entry.name} has no alias {quoted(alias)}; it has: {_listed(available)}",
             members={"available": available},
         )
     version = entry.versions[number]

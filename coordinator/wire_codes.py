@@ -24,6 +24,7 @@ from coordinator.errors import (
     WorkerCrashed,
 )
 from wire.errors import Code
+from wire.quoting import quoted
 
 _FROM_WIRE: dict[str, type[DemitasseError]] = {
     Code.QUEUE_FULL.value: QueueFull,
@@ -62,4 +63,4 @@ def from_wire(
         return kind(detail, retry_after=retry_after, members=numbers)
     if invalid_input or code.startswith("image-"):
         return InvalidInput(detail, code=code)
-    return Internal(f"a minion answered with the unknown code {code!r}")
+    return Internal(f"a minion answered with the unknown code {quoted(code)}")

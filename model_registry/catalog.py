@@ -36,6 +36,7 @@ from model_registry.snapshot import DEFAULT_ALIAS, ModelEntry, Snapshot, Version
 from storage import tables
 from storage.engine import reading, writing
 from wire.names import NAME
+from wire.quoting import quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Catalog:
         """
         if not re.fullmatch(NAME, alias):
             raise InvalidAlias(
-                f'{alias!r} is no alias; expected lower-case letters, digits and "-", '
+                f'{quoted(alias)} is no alias; expected lower-case letters, digits and "-", '
                 "starting with a letter, at most 63 characters"
             )
         with writing(self._engine) as connection:

@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from wire.quoting import quoted
+
 
 class RegistryError(Exception):
     """The registry refused."""
@@ -45,7 +47,7 @@ class UnknownModel(RegistryError):
     code = "unknown-model"
 
     def __init__(self, model: str, known: Sequence[str]) -> None:
-        super().__init__(f"no model {model!r}; there is {_listed(known)}")
+        super().__init__(f"no model {quoted(model)}; there is {_listed(known)}")
         self.model = model
         self.known = tuple(known)
 
@@ -56,7 +58,7 @@ class UnknownVersion(RegistryError):
     code = "unknown-version"
 
     def __init__(self, model: str, version: str, known: Sequence[str]) -> None:
-        super().__init__(f"{model} has no version {version!r}; there is {_listed(known)}")
+        super().__init__(f"{model} has no version {quoted(version)}; there is {_listed(known)}")
         self.model = model
         self.version = version
         self.known = tuple(known)
@@ -68,7 +70,7 @@ class UnknownAlias(RegistryError):
     code = "unknown-alias"
 
     def __init__(self, model: str, alias: str, known: Sequence[str]) -> None:
-        super().__init__(f"{model} has no alias {alias!r}; there is {_listed(known)}")
+        super().__init__(f"{model} has no alias {quoted(alias)}; there is {_listed(known)}")
         self.model = model
         self.alias = alias
         self.known = tuple(known)

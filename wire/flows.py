@@ -11,6 +11,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
+from wire.quoting import quoted
+
 CLASS_HEADER = "Demitasse-Class"
 CALLER_HEADER = "Demitasse-Caller"
 #: The classes, most urgent first; their numbers on the wire count from 0.
@@ -44,7 +46,8 @@ class InvalidFlow(ValueError):
 def rank_of(name: str) -> int:
     """The rank of the class of this name. Raises InvalidFlow."""
     if name not in CLASSES:
-        raise InvalidFlow(CLASS_HEADER, f"{name!r} is no class; there is {', '.join(CLASSES)}")
+        known = ", ".join(CLASSES)
+        raise InvalidFlow(CLASS_HEADER, f"{quoted(name)} is no class; there is {known}")
     return CLASSES.index(name)
 
 
@@ -52,7 +55,7 @@ def checked_caller(name: str) -> str:
     """A caller's name as it was sent. Raises InvalidFlow."""
     if not re.fullmatch(CALLER_PATTERN, name):
         raise InvalidFlow(
-            CALLER_HEADER, f"{name!r} is no caller's name: 1 to 64 of A-Z a-z 0-9 . _ : @ -"
+            CALLER_HEADER, f"{quoted(name)} is no caller's name: 1 to 64 of A-Z a-z 0-9 . _ : @ -"
         )
     return name
 

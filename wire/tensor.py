@@ -13,6 +13,7 @@ from typing import NamedTuple, Sequence, Tuple, Union
 import numpy as np
 
 from wire.errors import WireError
+from wire.quoting import quoted, shortened
 
 Buffer = Union[bytes, bytearray, memoryview]
 
@@ -51,12 +52,14 @@ def byte_size(dtype: str, shape: Sequence[int]) -> int:
     """
     size = ITEM_SIZES.get(dtype)
     if size is None:
-        raise WireError(f"unknown dtype {dtype!r}")
+        raise WireError(f"unknown dtype {quoted(dtype)}")
     if len(shape) > MAX_RANK:
         raise WireError(f"{len(shape)} dimensions, at most {MAX_RANK} are allowed")
     for dimension in shape:
         if type(dimension) is not int or not 0 <= dimension <= MAX_DIMENSION:
-            raise WireError(f"dimension {dimension!r} is not an integer from 0 to {MAX_DIMENSION}")
+            kind = type(dimension)
+            what = shortened(repr(dimension)) if kind is int else kind.__name__
+            raise WireError(f"dimension {what} is not an integer from 0 to {MAX_DIMENSION}")
         size *= dimension
     return size
 

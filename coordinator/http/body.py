@@ -24,6 +24,7 @@ from coordinator.errors import (
 from coordinator.http.inflate import WINDOW_BITS, inflate
 from coordinator.http.pace import Pace
 from coordinator.http.watched import Watched
+from wire.quoting import quoted
 
 #: Of what chunks cost beside their contents: so much, and an eighth of the contents.
 _FRAMING_BYTES = 64 * 1024
@@ -164,7 +165,7 @@ def _encoding(request: web.Request) -> str | None:
     if len(named) == 1 and named[0] in WINDOW_BITS:
         return named[0]
     raise UnsupportedContentEncoding(
-        f"Content-Encoding {', '.join(values)!r} is not accepted; send the bytes themselves, "
+        f"Content-Encoding {quoted(', '.join(values))} is not accepted; send the bytes themselves, "
         "or compressed once",
         field="Content-Encoding",
         members={"accepted": ["identity", "gzip", "deflate"]},

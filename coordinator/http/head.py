@@ -24,6 +24,7 @@ from wire.flows import (
     checked_caller,
     rank_of,
 )
+from wire.quoting import quoted
 
 TIMEOUT_HEADER = "Demitasse-Timeout"
 
@@ -140,7 +141,7 @@ def _checked_seconds(text: str, field: str, timeouts: Timeouts) -> float:
     seconds = _seconds(text)
     if not 0 < seconds <= timeouts.maximum:
         raise InvalidParameter(
-            f"{text!r} is not a number of seconds above 0 and up to {timeouts.maximum:g}",
+            f"{quoted(text)} is not a number of seconds above 0 and up to {timeouts.maximum:g}",
             field=field,
         )
     return seconds
@@ -149,7 +150,7 @@ def _checked_seconds(text: str, field: str, timeouts: Timeouts) -> float:
 def _refuse_unknown(request: web.Request, *accepted: str) -> None:
     for unknown in request.query.keys() - set(accepted):
         raise InvalidParameter(
-            f"there is no parameter {unknown!r} here; there is {', '.join(accepted)}",
+            f"there is no parameter {quoted(unknown)} here; there is {', '.join(accepted)}",
             field=unknown,
         )
 

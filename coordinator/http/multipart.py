@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from coordinator.errors import InvalidMultipart, PayloadTooLarge
+from wire.quoting import quoted
 
 #: As aiohttp's own limit for one header field; a browser sends some 150 bytes.
 MAX_PART_HEADER_BYTES = 8190
@@ -117,7 +118,8 @@ def _part(header: bytes, data: memoryview, index: int) -> Part:
     transfer = fields.get("content-transfer-encoding", "binary").lower()
     if transfer not in _PLAIN_TRANSFERS:
         raise InvalidMultipart(
-            f"part {index} has Content-Transfer-Encoding {transfer!r}; send the bytes themselves"
+            f"part {index} has Content-Transfer-Encoding {quoted(transfer)}; "
+            "send the bytes themselves"
         )
     parameters = _parameters(fields.get("content-disposition", ""))
     return Part(parameters.get("name"), _filename(parameters, index), data)

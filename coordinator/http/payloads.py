@@ -8,6 +8,7 @@ Handlers find all they need of bodies here: limits, readers, the writer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, NoReturn
 
 import msgspec
@@ -30,6 +31,7 @@ from coordinator.http.answers import write_answer
 from coordinator.http.body import PayloadLimits, defer_continue, read_body
 from coordinator.http.head import Timeouts, Wanted, only_timeout, wanted_refs
 from coordinator.http.turns import LARGE_BYTES, own_turn
+from wire.quoting import quoted, shortened
 from wire.tensor import Buffer, TensorSpec
 
 __all__ = [
@@ -61,6 +63,11 @@ NUMBERS = frozenset({JSON, *_MSGPACK_NAMES})
 _MOST_LISTS = 65_536
 _MOST_PACKED_BYTES = 256 * 1024
 PHOTO_FIELDS = ("image", "images", "file")
+#: Characters of an image's name, as most file systems have it.
+MAX_NAME = 255
+#: Of an image in a list, beside those in its name: one before it, one between name and data.
+_MOST_COMMAS = MAX_NAME + 2
+_SLICE_BYTES = 64 * 1024
 
 
 class Photo(NamedTuple):
@@ -96,10 +103,10 @@ class _LargeInferBody(msgspec.Struct):
     parameters: msgspec.Raw = msgspec.Raw()
 
 
-_PHOTOS_JSON = msgspec.json.Decoder(_PhotoBody)
-_PHOTOS_MSGPACK = msgspec.msgpack.Decoder(_PhotoBody)
 _INFER_JSON = msgspec.json.Decoder(_InferBody)
 _INFER_MSGPACK = msgspec.msgpack.Decoder(_InferBody)
+#: How msgspec begins to say that a list is longer than its type has it.
+_TOO_LONG = "Expected `array` of length"
 _LARGE_INFER_MSGPACK = msgspec.msgpack.Decoder(_LargeInferBody)
 
 
@@ -113,10 +120,12 @@ async def read_photos(request: web.Request, limits: PayloadLimits) -> list[Photo
     if media_type == MULTIPART:
         photos = _form_photos(await _form(request, limits))
     elif media_type == JSON:
-        photos = _listed_photos(_decode(_PHOTOS_JSON, await _body(request, limits), InvalidJson))
+        body = await _body(request, limits)
+        _refuse_many_commas(body, limits.max_images)
+        photos = _listed_photos(body, msgspec.json.Decoder, InvalidJson, limits.max_images)
     elif _is_msgpack(media_type):
         body = await _body(request, limits)
-        photos = _listed_photos(_decode(_PHOTOS_MSGPACK, body, InvalidMsgpack))
+        photos = _listed_photos(body, msgspec.msgpack.Decoder, InvalidMsgpack, limits.max_images)
     elif media_type.startswith("image/") or media_type == BYTES:
         return [await _raw_photo(request, limits)]
     else:
@@ -152,7 +161,40 @@ def _form_photos(parts: list[multipart.Part]) -> list[Photo]:
     return [Photo(part.filename, part.data) for part in parts]
 
 
-def _listed_photos(body: _PhotoBody) -> list[Photo]:
+@lru_cache(maxsize=8)
+def _photo_decoder(decoder: Any, max_images: int) -> Any:
+    """Makes no list of more images; MessagePack says before it how long it is."""
+    images = Annotated[list[bytes | _NamedImage], msgspec.Meta(max_length=max_images)]
+    fields = [("images", images | msgspec.UnsetType, msgspec.UNSET)]
+    limited = msgspec.defstruct(
+        "_LimitedPhotoBody", fields, bases=(_PhotoBody,), forbid_unknown_fields=True
+    )
+    return decoder(limited)
+
+
+def _refuse_many_commas(body: bytes, max_images: int) -> None:
+    """JSON has the length of a list after it, and a million images can be sent as 3 MB: those
+    would take a second to make."""
+    most, found = max_images * _MOST_COMMAS, 0
+    for start in range(0, len(body), _SLICE_BYTES):
+        found += body.count(b",", start, start + _SLICE_BYTES)
+        if found > most:
+            raise TooManyImages(
+                f"the body has more commas than {max_images} images and their names, which are "
+                "the most that are accepted at once",
+                field="images",
+            )
+
+
+def _listed_photos(
+    data: bytes, decoder: Any, malformed: type[InvalidJson | InvalidMsgpack], max_images: int
+) -> list[Photo]:
+    try:
+        body = _decode(_photo_decoder(decoder, max_images), data, malformed)
+    except InvalidBody as error:
+        if error.field == "images" and error.detail.startswith(_TOO_LONG):
+            raise _too_many_images(f"more than {max_images}", max_images) from None
+        raise
     if (body.image is msgspec.UNSET) == (body.images is msgspec.UNSET):
         raise InvalidBody("the body must have either `image` or `images`")
     listed = [body.image] if body.images is msgspec.UNSET else body.images
@@ -167,11 +209,14 @@ def _checked(photos: list[Photo], limits: PayloadLimits) -> list[Photo]:
     if not photos:
         raise InvalidBody("the body holds no image", field="images")
     if len(photos) > limits.max_images:
-        raise TooManyImages(
-            f"{len(photos)} images, at most {limits.max_images} are accepted at once",
-            field="images",
-        )
+        raise _too_many_images(str(len(photos)), limits.max_images)
     for index, photo in enumerate(photos):
+        if photo.name is not None and len(photo.name) > MAX_NAME:
+            raise PayloadTooLarge(
+                f"an image's name has {len(photo.name)} characters, "
+                f"at most {MAX_NAME} are accepted",
+                field=f"images[{index}].name",
+            )
         if len(photo.data) > limits.max_image_bytes:
             raise PayloadTooLarge(
                 f"an image has {len(photo.data)} bytes, "
@@ -179,6 +224,10 @@ def _checked(photos: list[Photo], limits: PayloadLimits) -> list[Photo]:
                 field=f"images[{index}]",
             )
     return photos
+
+
+def _too_many_images(count: str, most: int) -> TooManyImages:
+    return TooManyImages(f"{count} images, at most {most} are accepted at once", field="images")
 
 
 async def read_photo(request: web.Request, limits: PayloadLimits) -> Photo:
@@ -298,8 +347,8 @@ def _example(
         _refuse_missing(specs.keys() - body.inputs.keys())
         unknown = min(body.inputs.keys() - specs.keys())
         raise UnknownInput(
-            f"there is no input {unknown!r}; there are {', '.join(sorted(specs))}",
-            field=f"inputs.{unknown}",
+            f"there is no input {quoted(unknown)}; there are {', '.join(sorted(specs))}",
+            field=f"inputs.{shortened(unknown)}",
             members={"available": sorted(specs)},
         )
     if body.parameters:
@@ -336,8 +385,13 @@ def _decode(decoder: Any, body: Buffer, malformed: type[InvalidJson | InvalidMsg
 
 
 def _refuse_content(message: str) -> NoReturn:
-    """msgspec writes what is wrong, then ` - at `, then the place as a path from `$`."""
-    reason, _, place = message.partition(" - at `$.")
+    """msgspec writes what is wrong, then ` - at `, then the place as a path from `$`.
+
+    What is wrong may quote a key of any length, and anything may be in that.
+    """
+    reason, _, place = message.rpartition(" - at `$.")
+    if not reason:
+        reason, place = message, ""
     field = place.rstrip("`") or None
     if reason.startswith("Invalid base64"):
         raise InvalidBase64(
@@ -353,7 +407,7 @@ def _is_msgpack(media_type: str) -> bool:
 
 def _unsupported(request: web.Request, *accepted: str) -> UnsupportedMediaType:
     return UnsupportedMediaType(
-        f"Content-Type {request.content_type!r} is not accepted here; "
+        f"Content-Type {quoted(request.content_type)} is not accepted here; "
         f"accepted are {', '.join(accepted)}",
         field="Content-Type",
         members={"accepted": list(accepted)},
