@@ -7,6 +7,7 @@ flood of the one does not push out the other. Only the event loop touches this.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,8 +20,10 @@ KEPT_SECONDS = 300.0
 MAX_BYTES = 8 * 2**20
 #: What one takes: tuples, numbers and the id (measured, Python 3.11, 560 to 700).
 RECORD_BYTES = 640
-#: And each model's part of a photo.
+#: And each photo, and each model's part of one (measured likewise).
+PHOTO_BYTES = 160
 PART_BYTES = 320
+_EMPTY_TEXT_BYTES = sys.getsizeof("")
 #: In the place of a reason.
 NOT_KNOWN = -1
 
@@ -101,6 +104,8 @@ class _Shelf:
         self._sizes: deque[int] = deque()
 
     def add(self, record: Record, size_bytes: int) -> None:
+        if size_bytes > self._max_bytes:
+            return  # for it alone, all others would have to go
         self._records.append(record)
         self._sizes.append(size_bytes)
         self._bytes += size_bytes
@@ -119,6 +124,18 @@ class _Shelf:
         self._bytes -= self._sizes.popleft()
 
 
+def _size_bytes(record: Record) -> int:
+    """What a record holds, with what came from its caller: a path, a file's name, a problem."""
+    size = RECORD_BYTES + len(record.problem) + _text_bytes(record.model)
+    for photo in record.photos:
+        size += PHOTO_BYTES + PART_BYTES * len(photo.parts) + _text_bytes(photo.name or "")
+    return size
+
+
+def _text_bytes(text: str) -> int:
+    return sys.getsizeof(text) - _EMPTY_TEXT_BYTES
+
+
 class Records:
     """The latest requests of one process."""
 
@@ -132,14 +149,10 @@ class Records:
         self.add_plain = self._plain.append
         """Keeps the record of one model's answer. A call less: every plain request pays for it."""
 
-    def add(self, record: Record, more_bytes: int = 0) -> None:
-        """Keeps any other record.
-
-        Args:
-            more_bytes: what it takes beyond one model's part: of photos, of a problem document.
-        """
+    def add(self, record: Record) -> None:
+        """Keeps any other record, unless it takes more than there is for all of its kind."""
         shelf = self._answers if record.status == 200 else self._others
-        shelf.add(record, RECORD_BYTES + more_bytes)
+        shelf.add(record, _size_bytes(record))
 
     def find(self, id: str, now: float) -> list[Record]:
         """Those of this id, by when they ended: callers may give the same one twice."""

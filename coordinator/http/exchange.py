@@ -213,4 +213,4 @@ class Exchange:
             reckoning=None if error is None else error.reckoning,
             decode=0.0 if error is None else error.decode_seconds,
         )  # fmt: skip
-        self._express.records.add(record, len(problem))
+        self._express.records.add(record)

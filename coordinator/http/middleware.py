@@ -23,7 +23,7 @@ from coordinator.http.keys import ASKED, CAME, RECORDS, REFUSED, REQUEST_ID, Ref
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
 from coordinator.http.watched import Watched
 from coordinator.metrics import count_cancelled, count_request, received
-from coordinator.records import PART_BYTES, Part, Record
+from coordinator.records import Part, Record
 
 _log = logging.getLogger(__name__)
 
@@ -126,8 +126,7 @@ def _record(
         None if refused is None else refused.reckoning,
         0.0 if refused is None else refused.decode_seconds,
     )
-    parts = sum(len(photo.parts) for photo in photos)
-    request.app[RECORDS].add(record, len(record.problem) + PART_BYTES * parts)
+    request.app[RECORDS].add(record)
 
 
 def _check_expectation(request: web.Request) -> None:

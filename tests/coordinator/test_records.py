@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
-from coordinator.records import KEPT_SECONDS, RECORD_BYTES, Part, Record, Records
+import pytest
+
+from coordinator.records import (
+    KEPT_SECONDS,
+    PHOTO_BYTES,
+    RECORD_BYTES,
+    Part,
+    Photo,
+    Record,
+    Records,
+)
 
 
-def record(id: str, *, status: int = 200, ended: float = 10.0, problem: bytes = b"") -> Record:
-    return Record(id, "/analyze", "", status, "ok", ended, ended, ended, problem=problem)
+def record(
+    id: str,
+    *,
+    status: int = 200,
+    ended: float = 10.0,
+    problem: bytes = b"",
+    model: str = "",
+    photos: Sequence[Photo] = (),
+) -> Record:
+    return Record(
+        id, "/analyze", model, status, "ok", ended, ended, ended, photos=photos, problem=problem
+    )
 
 
 def ids(records: Records, *wanted: str, now: float = 10.0) -> list[str]:
@@ -49,13 +71,30 @@ def test_where_bytes_run_out_the_oldest_goes() -> None:
     assert ids(records, "a", "b", "c") == ["b", "c"]
 
 
-def test_what_a_record_takes_beyond_the_usual_counts() -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"problem": bytes(RECORD_BYTES)},
+        {"model": "m" * RECORD_BYTES},
+        {"photos": [Photo("n" * (RECORD_BYTES - PHOTO_BYTES), 0.0, 0.0, [])]},
+    ],
+    ids=["problem", "model", "name-of-a-photo"],
+)
+def test_what_a_record_takes_beyond_the_usual_counts(more: dict[str, Any]) -> None:
     records = Records(max_bytes=3 * RECORD_BYTES)
     for id in "ab":
         records.add(record(id))
-    records.add(record("c"), RECORD_BYTES)
+    records.add(record("c", **more))
 
     assert ids(records, "a", "b", "c") == ["b", "c"]
+
+
+def test_a_record_that_is_larger_than_its_shelf_is_not_kept_and_pushes_out_nobody() -> None:
+    records = Records(max_bytes=2 * RECORD_BYTES)
+    records.add(record("a", status=429))
+    records.add(record("b", status=429, problem=bytes(2 * RECORD_BYTES)))
+
+    assert ids(records, "a", "b") == ["a"]
 
 
 def test_refusals_push_out_no_answers() -> None:
@@ -88,6 +127,27 @@ def test_a_full_house_takes_no_more_memory_than_it_says() -> None:
             records.add_plain(
                 Record(f"{number:024x}", "/x", "a", 200, "ok", at, at + 1, at + 2, part)
             )
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert taken <= 2**20 * 1.1, sys.version
+
+
+def test_a_full_house_of_photos_takes_no_more_memory_than_it_says() -> None:
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        records = Records(max_bytes=2**20)
+        for number in range(2_000):
+            at = float(number)
+            part = (1, 0, at / 9, at / 3, at / 5, at / 7)
+            photos = [
+                Photo(f"{name}-{number}", at / 11, at / 13, [Part("a", "1", "computed", "", *part)])
+                for name in "abc"
+            ]
+            records.add(Record(f"{number:024x}", "/x", "", 200, "ok", at, at, at, None, photos))
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
