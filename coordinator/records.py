@@ -21,7 +21,7 @@ MAX_BYTES = 8 * 2**20
 #: What one takes: tuples, numbers and the id (measured, Python 3.11, 560 to 700).
 RECORD_BYTES = 640
 #: And each photo, and each model's part of one (measured likewise).
-PHOTO_BYTES = 160
+PHOTO_BYTES = 80
 PART_BYTES = 320
 _EMPTY_TEXT_BYTES = sys.getsizeof("")
 #: In the place of a reason.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -145,7 +146,7 @@ def test_a_full_house_of_photos_takes_no_more_memory_than_it_says() -> None:
             part = (1, 0, at / 9, at / 3, at / 5, at / 7)
             photos = [
                 Photo(f"{name}-{number}", at / 11, at / 13, [Part("a", "1", "computed", "", *part)])
-                for name in "abc"
+                for name in string.ascii_letters
             ]
             records.add(Record(f"{number:024x}", "/x", "", 200, "ok", at, at, at, None, photos))
         taken, _ = tracemalloc.get_traced_memory()
