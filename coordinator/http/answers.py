@@ -13,7 +13,8 @@ from coordinator.http.replies import Reply
 
 def write_answer(request: web.Request, answer: Mapping[str, Any]) -> web.Response:
     """The answer in the format that the caller accepts; see `replies.answer`."""
-    return respond(replies.answer(answer, request.headers.get(hdrs.ACCEPT)))
+    accepted = ", ".join(request.headers.getall(hdrs.ACCEPT, ()))
+    return respond(replies.answer(answer, accepted or None))
 
 
 def respond(reply: Reply) -> web.Response:

@@ -21,6 +21,7 @@ import numpy as np
 
 from coordinator import errors
 from coordinator.errors import DemitasseError
+from coordinator.http.accept import prefers_msgpack
 from wire.tensor import Tensor
 
 #: Error class -> status. A class that is not listed has the status of its parent.
@@ -89,10 +90,10 @@ def answer(document: Mapping[str, Any], accept: str | None, *, tensors: bool = T
     problem document.
 
     Args:
-        accept: the header of that name.
+        accept: the header of that name; of several the values, with commas between.
         tensors: whether there may be any; without, they need not be looked for.
     """
-    if accept is not None and "msgpack" in accept:
+    if accept is not None and prefers_msgpack(accept):
         plain = _without_tensors(document, _as_binary) if tensors else document
         return Reply(200, "application/msgpack", _to_msgpack(plain))
     plain = _without_tensors(document, _as_lists) if tensors else document

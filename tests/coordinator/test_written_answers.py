@@ -18,7 +18,27 @@ def written(answer, accept: str | None = None):
     return replies.answer(answer, accept)
 
 
-@pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/html"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        None,
+        "*/*",
+        "application/*",
+        "application/json",
+        "text/html",
+        "text/html, */*;q=0.8",
+        "application/msgpack;q=0",
+        "application/msgpack; q=0.000, */*",
+        "application/msgpack;q=0.5, application/json",
+        "application/msgpack;q=0.5, */*",
+        "application/msgpack;Q=0.5, APPLICATION/JSON;q=0.6",
+        "application/msgpack;q=2",
+        "application/msgpackage",
+        "application/json;q=0",
+        "*/*;q=0",
+        ",;,=",
+    ],
+)
 def test_answers_are_json(accept):
     response = written({"tags": [{"label": "cät", "score": 0.5}], "n": None}, accept)
 
@@ -26,7 +46,19 @@ def test_answers_are_json(accept):
     assert json.loads(response.body) == {"tags": [{"label": "cät", "score": 0.5}], "n": None}
 
 
-@pytest.mark.parametrize("accept", ["application/msgpack", "application/x-msgpack, */*;q=0.1"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/msgpack",
+        "Application/MsgPack",
+        "application/x-msgpack, */*;q=0.1",
+        "application/json, application/msgpack",
+        "*/*, application/msgpack",
+        "application/json;q=0.5, application/msgpack ; v=1 ; q=0.9",
+        "application/json;q=0, application/*",
+        "text/html, application/msgpack;q=0.001",
+    ],
+)
 def test_answers_are_msgpack_for_those_who_ask(accept):
     response = written({"n": 1}, accept)
 
