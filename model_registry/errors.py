@@ -93,6 +93,14 @@ class InvalidSettings(RegistryError):
 
     code = "invalid-settings"
 
+    def __init__(self, text: str, setting: str | None = None) -> None:
+        """
+        Args:
+            setting: its name in every API; None where it is no single one.
+        """
+        super().__init__(text)
+        self.setting = setting
+
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"

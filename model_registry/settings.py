@@ -78,15 +78,18 @@ class SettingsChange:
 
     def __post_init__(self) -> None:
         _check_integer("queue_limit", self.queue_limit, QUEUE_LIMIT_RANGE)
-        _check_seconds("promise", self.promise, PROMISE_RANGE)
+        _check_seconds("promise_seconds", self.promise, PROMISE_RANGE)
         if self.queue_limit is not None and self.promise is not None:
-            raise InvalidSettings("queue_limit and promise cannot both govern; give one of them")
+            raise InvalidSettings(
+                "queue_limit and promise_seconds cannot both govern; give one of them",
+                "promise_seconds",
+            )
         _check_integer("max_batch_size", self.max_batch_size, MAX_BATCH_SIZE_RANGE)
-        _check_seconds("max_queue_delay", self.max_queue_delay, MAX_QUEUE_DELAY_RANGE)
+        _check_seconds("max_queue_delay_seconds", self.max_queue_delay, MAX_QUEUE_DELAY_RANGE)
         if not dict(self.given()):
             raise InvalidSettings(
                 "nothing to change; expected at least one of "
-                + ", ".join(field.name for field in fields(self))
+                "queue_limit, promise_seconds, max_batch_size, max_queue_delay_seconds"
             )
 
     def values(self) -> Iterator[tuple[str, int | float | None]]:
@@ -114,7 +117,9 @@ NOTHING_TUNED: Mapping[str, None] = MappingProxyType(
 def _check_integer(name: str, value: object, limits: tuple[int, int]) -> None:
     low, high = limits
     if value is not None and not (type(value) is int and low <= value <= high):
-        raise InvalidSettings(f"{name} is {value!r}; expected an integer from {low} to {high}")
+        raise InvalidSettings(
+            f"{name} is {value!r}; expected an integer from {low} to {high}", name
+        )
 
 
 def _check_seconds(name: str, value: object, limits: tuple[float, float]) -> None:
@@ -123,4 +128,4 @@ def _check_seconds(name: str, value: object, limits: tuple[float, float]) -> Non
         return
     if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
         return
-    raise InvalidSettings(f"{name} is {value!r}; expected seconds from {low:g} to {high:g}")
+    raise InvalidSettings(f"{name} is {value!r}; expected seconds from {low:g} to {high:g}", name)

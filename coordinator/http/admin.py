@@ -76,7 +76,7 @@ def add_routes(app: web.Application) -> None:
 
 
 async def tune(request: web.Request) -> web.Response:
-    body = await _read(request, SettingsBody)
+    who, body = _who(request), await _read(request, SettingsBody)
     name = request.match_info["name"]
 
     def change(catalog: Catalog) -> None:
@@ -86,15 +86,15 @@ async def tune(request: web.Request) -> web.Response:
             max_batch_size=body.max_batch_size,
             max_queue_delay=body.max_queue_delay_seconds,
         )
-        catalog.tune(name, wanted, who=_who(request))
+        catalog.tune(name, wanted, who=who)
 
     await _change(request, change)
     return _settings(request, name)
 
 
 async def reset(request: web.Request) -> web.Response:
-    name = request.match_info["name"]
-    await _change(request, lambda catalog: catalog.reset(name, who=_who(request)))
+    who, name = _who(request), request.match_info["name"]
+    await _change(request, lambda catalog: catalog.reset(name, who=who))
     return _settings(request, name)
 
 
@@ -108,27 +108,25 @@ def _settings(request: web.Request, name: str) -> web.Response:
 
 
 async def set_alias(request: web.Request) -> web.Response:
-    body = await _read(request, AliasBody)
+    who, body = _who(request), await _read(request, AliasBody)
     name, alias = request.match_info["name"], request.match_info["alias"]
-    await _change(
-        request, lambda catalog: catalog.set_alias(name, alias, body.version, who=_who(request))
-    )
+    await _change(request, lambda catalog: catalog.set_alias(name, alias, body.version, who=who))
     return payloads.write_answer(request, {"model": name, "alias": alias, "version": body.version})
 
 
 async def remove_alias(request: web.Request) -> web.Response:
-    name, alias = request.match_info["name"], request.match_info["alias"]
-    await _change(request, lambda catalog: catalog.remove_alias(name, alias, who=_who(request)))
+    who, name, alias = _who(request), request.match_info["name"], request.match_info["alias"]
+    await _change(request, lambda catalog: catalog.remove_alias(name, alias, who=who))
     return payloads.write_answer(request, {"model": name, "alias": alias, "version": None})
 
 
 async def set_serving(request: web.Request) -> web.Response:
-    body = await _read(request, ServingBody)
+    who, body = _who(request), await _read(request, ServingBody)
     name, version = request.match_info["name"], request.match_info["version"]
 
     def change(catalog: Catalog) -> None:
         apply = catalog.serve if body.serving else catalog.retire
-        apply(name, version, who=_who(request))
+        apply(name, version, who=who)
 
     await _change(request, change)
     return payloads.write_answer(
@@ -204,8 +202,18 @@ def _translated(error: registry_errors.RegistryError) -> DemitasseError:
         return UnknownAlias(str(error), members={"available": list(error.known)})
     if isinstance(error, registry_errors.VersionInUse):
         return Conflict(str(error))
+    if isinstance(error, registry_errors.InvalidSettings):
+        return InvalidParameter(str(error), field=error.setting)
+    if isinstance(error, registry_errors.InvalidAlias):
+        return InvalidParameter(str(error), field="alias")
     return InvalidParameter(str(error))
 
 
 def _who(request: web.Request) -> str:
-    return request.headers.get(WHO_HEADER, "admin")[:_MAX_WHO]
+    """Raises InvalidParameter: a name that no history could hold."""
+    who = request.headers.get(WHO_HEADER, "admin")
+    try:
+        who.encode()
+    except UnicodeEncodeError:
+        raise InvalidParameter("the operator's name is not UTF-8", field=WHO_HEADER) from None
+    return who[:_MAX_WHO]

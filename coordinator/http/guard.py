@@ -11,11 +11,16 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from coordinator.errors import ForeignOrigin, MisdirectedRequest, Unauthenticated
+from wire.quoting import quoted
+
+#: A name or an IPv4 address, or in brackets an IPv6 address, and perhaps a port.
+_HOST = re.compile(r"(?:([a-z0-9._-]+)|\[([0-9a-f:.]+)\])(?::[0-9]{1,5})?")
 
 
 def programs_only(own_name: str, key: str) -> Middleware:
@@ -30,16 +35,18 @@ def programs_only(own_name: str, key: str) -> Middleware:
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = request.headers.get(hdrs.HOST, "")
+        host = ", ".join(request.headers.getall(hdrs.HOST, ())).lower()
         if not _is_own(host, names):
             raise MisdirectedRequest(
-                f"the admin API is not called {host!r}; "
+                f"the admin API is not called {quoted(host)}; "
                 f"use an IP address or one of {', '.join(sorted(names))}",
                 field="Host",
             )
-        origin = request.headers.get(hdrs.ORIGIN)
-        if origin is not None and origin.lower() != f"http://{host.lower()}":
-            raise ForeignOrigin(f"a page of {origin!r} may not use the admin API", field="Origin")
+        for origin in request.headers.getall(hdrs.ORIGIN, ()):
+            if origin.lower() != f"http://{host}":
+                raise ForeignOrigin(
+                    f"a page of {quoted(origin)} may not use the admin API", field="Origin"
+                )
         if key and not _brings(request, key):
             raise Unauthenticated(field="Authorization")
         return await handler(request)
@@ -54,11 +61,15 @@ def _brings(request: web.Request, key: str) -> bool:
 
 
 def _is_own(host: str, names: frozenset[str]) -> bool:
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    if name.lower() in names:
+    """Whether a `Host` in lower case is an address or one of these names."""
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    name, address = match.groups()
+    if name in names:
         return True
     try:
-        ipaddress.ip_address(name)
+        ipaddress.IPv6Address(address) if name is None else ipaddress.IPv4Address(name)
     except ValueError:
         return False
     return True

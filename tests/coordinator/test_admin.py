@@ -28,6 +28,58 @@ def key_file(stage: Stage, content: str = KEY + "\n", mode: int = 0o600) -> str:
     return str(file)
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"promise_seconds": 0}, "promise_seconds"),
+        ({"max_queue_delay_seconds": 61}, "max_queue_delay_seconds"),
+        ({"queue_limit": 0}, "queue_limit"),
+        ({"queue_limit": 3, "promise_seconds": 1}, "promise_seconds"),
+    ],
+)
+async def test_a_setting_that_is_refused_is_named_as_in_the_request(
+    stage: Stage, body: dict[str, float], field: str
+) -> None:
+    stage.publish("gate")
+    coordinator = await stage.coordinator()
+
+    refused = await coordinator.admin.patch("/models/gate/settings", json=body)
+
+    assert (refused.json()["code"], refused.json()["field"]) == ("invalid-parameter", field)
+    assert field in refused.json()["detail"]
+
+
+async def test_an_alias_that_is_refused_is_named(stage: Stage) -> None:
+    stage.publish("gate")
+    coordinator = await stage.coordinator()
+
+    refused = await coordinator.admin.put("/models/gate/aliases/NO", json={"version": "1.0.0"})
+
+    assert (refused.json()["code"], refused.json()["field"]) == ("invalid-parameter", "alias")
+
+
+@pytest.mark.parametrize("path", ["settings", "aliases/canary", "versions/1.0.0/serving"])
+async def test_an_operator_whose_name_is_no_utf8_is_refused_and_changes_nothing(
+    stage: Stage, path: str
+) -> None:
+    stage.publish("gate")
+    coordinator = await stage.coordinator()
+    before = stage.catalog.snapshot()
+    bodies = {"settings": {"queue_limit": 9}, "aliases/canary": {"version": "1.0.0"}}
+
+    refused = await coordinator.admin.request(
+        "PATCH" if path == "settings" else "PUT",
+        f"/models/gate/{path}",
+        json=bodies.get(path, {"serving": True}),
+        headers={"Demitasse-Operator": b"J\xf6rg"},
+    )
+
+    assert refused.status_code == 400
+    assert refused.json()["code"] == "invalid-parameter"
+    assert refused.json()["field"] == "Demitasse-Operator"
+    assert stage.catalog.snapshot() == before
+
+
 async def test_new_settings_are_in_force_on_connected_hosts_when_the_answer_comes(
     stage: Stage,
 ) -> None:
@@ -310,6 +362,15 @@ async def test_what_is_unknown_is_refused_with_what_there_is(stage: Stage) -> No
         ({"Host": "evil.example"}, 421, "misdirected-request"),
         ({"Host": "evil.example:8081"}, 421, "misdirected-request"),
         ({"Host": "127.0.0.1.evil.example"}, 421, "misdirected-request"),
+        ({"Host": "127.0.0.1:evil.example"}, 421, "misdirected-request"),
+        ({"Host": "127.0.0.1@evil.example"}, 421, "misdirected-request"),
+        ({"Host": "localhost:"}, 421, "misdirected-request"),
+        ({"Host": "[::1].evil.example"}, 421, "misdirected-request"),
+        ({"Host": "[::1"}, 421, "misdirected-request"),
+        ({"Host": "[localhost]"}, 421, "misdirected-request"),
+        ({"Host": "[127.0.0.1]"}, 421, "misdirected-request"),
+        ({"Host": "[fe80::1%evil.example]"}, 421, "misdirected-request"),
+        ({"Host": ""}, 421, "misdirected-request"),
         ({"Host": "localhost", "Origin": "https://evil.example"}, 403, "foreign-origin"),
         ({"Host": "localhost", "Origin": "http://localhost:3000"}, 403, "foreign-origin"),
         ({"Origin": "null"}, 403, "foreign-origin"),
@@ -332,6 +393,26 @@ async def test_what_a_page_could_have_a_browser_send_is_refused_and_changes_noth
 
     assert (refused.status_code, refused.json()["code"]) == (status, code)
     assert stage.catalog.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (b"Host: localhost\r\nOrigin: http://localhost\r\nOrigin: http://evil.example", 403),
+        (b"Host: localhost\r\nOrigin: http://evil.example\r\nOrigin: http://localhost", 403),
+        (b"Host: localhost\r\nHost: evil.example", 400),
+    ],
+)
+async def test_of_a_field_that_comes_twice_both_are_looked_at(
+    stage: Stage, lines: bytes, status: int
+) -> None:
+    coordinator = await stage.coordinator()
+
+    async with calling(coordinator.admin.base_url.port or 0) as caller:
+        await caller.send(b"GET /fleet HTTP/1.1\r\n" + lines + b"\r\n\r\n")
+        refused = await caller.reply()
+
+    assert refused.status == status
 
 
 @pytest.mark.parametrize(
