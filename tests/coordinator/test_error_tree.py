@@ -4,11 +4,12 @@ import inspect
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from coordinator import errors
 from coordinator.errors import DemitasseError, InvalidInput
-from coordinator.http.replies import status_of
+from coordinator.http.replies import refusal, status_of
 from coordinator.wire_codes import from_wire
 from wire.errors import Code
 
@@ -25,6 +26,25 @@ def test_the_tree_in_the_docstring_names_every_class_and_its_code():
 
     assert drawn.keys() == {kind.__name__ for kind in CLASSES} - {"DemitasseError"}
     assert all(code in ("", getattr(errors, name).code) for name, code in drawn.items())
+
+
+@pytest.mark.parametrize("letter", ["a", "\x01", '"', "\u20ac", "\U0001f600", "\ud800"])
+def test_a_problem_is_short_and_text_whatever_was_to_be_said(letter):
+    error = DemitasseError(letter * 1_000_000, field=f"inputs.{letter * 1_000_000}")
+
+    body = refusal(error, "id").body
+
+    assert len(body) < 5000
+    problem = msgspec.json.decode(body)
+    assert problem["detail"].endswith("...")
+    assert problem["field"].startswith("inputs.")
+    assert problem["field"].endswith("...")
+
+
+def test_what_is_not_long_is_said_as_it_is():
+    error = DemitasseError("d" * 500, field="f" * 200)
+
+    assert (error.detail, error.field, str(error)) == ("d" * 500, "f" * 200, "d" * 500)
 
 
 def test_codes_are_unique():

@@ -3,6 +3,7 @@
 import base64
 import json
 import tracemalloc
+from dataclasses import replace
 
 import msgpack
 import pytest
@@ -199,6 +200,85 @@ async def test_a_bad_body_has_a_code_of_its_own(body, content_type, status, code
 )
 async def test_the_part_at_fault_is_named(body, content_type, field):
     assert (await refused_photos(body, content_type)).json()["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"images":[' + b'"",' * 3 + b'""]}', "application/json"),
+        (b'{"images":[' + b'"",' * 1000 + b'""]}', "application/json"),
+        (b'{"images":["' + b'","' * 1000, "application/json"),
+        (msgpack.packb({"images": [b""] * 4}), MSGPACK),
+        # A list that says to be of four thousand million.
+        (b"\x81\xa6images\xdd\xff\xff\xff\xff\xc4\x00", MSGPACK),
+        (b"\x81\xa6images\xdd\xff\xff\xff\xff\xc4\x00", "application/vnd.msgpack"),
+    ],
+    ids=["json", "json-many", "json-broken", "msgpack", "msgpack-many", "msgpack-other-name"],
+)
+async def test_too_many_listed_images_are_refused_before_they_are_made(body, content_type):
+    refused = (await refused_photos(body, content_type)).json()
+
+    assert (refused["status"], refused["code"]) == (413, "too-many-images")
+    assert refused["field"] == "images"
+    assert "at most 3 " in refused["detail"] or "3 images" in refused["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"images":[' + b'"",' * 1_000_000 + b'""]}', "application/json"),
+        (b'{"images":["' + b"," * 1_000_000 + b'"]}', "application/json"),
+        (b"\x81\xa6images\xdd\x00\x0f\x42\x40" + b"\xc4\x00" * 1_000_000, MSGPACK),
+    ],
+    ids=["json", "json-commas", "msgpack"],
+)
+async def test_a_million_listed_images_take_no_memory(body, content_type):
+    taken, roomy = [], replace(LIMITS, max_body_bytes=2**23)
+
+    async def handler(request):
+        tracemalloc.start()
+        try:
+            await payloads.read_photos(request, roomy)
+        finally:
+            taken.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+
+    reply = await exchange(handler, post(body, content_type))
+
+    assert reply.json()["code"] == "too-many-images"
+    assert taken[0] < 4 * len(body)  # it is received in pieces, and these are joined
+
+
+NAMES = {"as long as may be": "\u20ac," + "," * 253, "one longer": "\u20ac" + "," * 255}
+
+
+def named(name: str, how: str) -> tuple[bytes, str]:
+    photos = [{"data": PHOTO, "name": "a"}, {"data": PHOTO, "name": name}]
+    if how == "form":
+        parts = [(f'name="image"; filename="{photo["name"]}"', PHOTO) for photo in photos]
+        return form(*parts), FORM
+    if how == "msgpack":
+        return msgpack.packb({"images": photos}), MSGPACK
+    written = [{**photo, "data": b64(PHOTO)} for photo in photos]
+    return json.dumps({"images": written}, ensure_ascii=False).encode(), "application/json"
+
+
+@pytest.mark.parametrize("how", ["form", "json", "msgpack"])
+async def test_an_images_name_of_255_characters_is_accepted(how):
+    name = NAMES["as long as may be"]
+
+    photos = await photos_of(*named(name, how))
+
+    assert [photo.name for photo in photos] == ["a", name]
+
+
+@pytest.mark.parametrize("how", ["form", "json", "msgpack"])
+async def test_a_longer_name_is_refused_and_not_repeated(how):
+    reply = await refused_photos(*named(NAMES["one longer"], how))
+
+    assert (reply.status, reply.json()["code"]) == (413, "payload-too-large")
+    assert reply.json()["field"] == "images[1].name"
+    assert b",,," not in reply.body
 
 
 async def test_a_wrong_content_type_learns_which_are_accepted():
@@ -456,6 +536,77 @@ async def test_a_refused_type_comes_with_those_that_the_model_takes(photos_too):
 
     assert (reply.status, reply.json()["code"]) == (415, "unsupported-media-type")
     assert ("image/*" in reply.json()["accepted"]) is photos_too
+
+
+# what is said of it
+
+
+def packed_text(size: int) -> bytes:
+    """A MessagePack text that takes six times its length in JSON."""
+    return b"\xdb" + size.to_bytes(4, "big") + b"\x01" * size
+
+
+TENSOR = b"\x83\xa5dtype\xa1f\xa5shape\x90\xa4data\xc4\x00"
+LONG = packed_text(1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        (b"\x81\xa6inputs\x82\xa1x" + TENSOR + LONG + TENSOR, "unknown-input", "inputs.\x01"),
+        (
+            b"\x81\xa6inputs\x81\xa1x\x83\xa5dtype" + LONG + b"\xa5shape\x90\xa4data\xc4\x00",
+            "input-mismatch",
+            "inputs.x",
+        ),
+        (
+            b"\x81\xa6inputs\x81\xa1x\x83\xa5dtype\xa7float32\xa5shape\x91"
+            + packed_text(100_000)
+            + b"\xa4data\xc4\x00",
+            "input-mismatch",
+            "inputs.x",
+        ),
+    ],
+    ids=["unknown-input", "dtype", "dimension"],
+)
+async def test_a_long_text_in_inputs_is_quoted_in_part(body, code, field):
+    async def handler(request):
+        roomy = replace(LIMITS, max_body_bytes=2**23, max_json_bytes=2**20)
+        await payloads.read_inputs(request, {"x": TensorSpec("float32", ())}, roomy)
+
+    reply = await exchange(handler, post(body, MSGPACK))
+
+    assert reply.json()["code"] == code
+    assert reply.json()["field"].startswith(field)
+    assert len(reply.body) < 2000
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"\x81" + LONG + b"\xc0", MSGPACK),
+        (b"\x81\xa5image\x82\xa4data\xc4\x00" + LONG + b"\xc0", MSGPACK),
+        (json.dumps({"\x01" * 300_000: 1}).encode(), "application/json"),
+        (form((f'name="{"x" * 5000}"', PHOTO)), FORM),
+    ],
+    ids=["msgpack", "msgpack-inner", "json", "form"],
+)
+async def test_a_long_name_of_an_unknown_field_is_quoted_in_part(body, content_type):
+    async def handler(request):
+        await payloads.read_photos(request, replace(LIMITS, max_body_bytes=2**23))
+
+    reply = await exchange(handler, post(body, content_type))
+
+    assert reply.json()["code"] == "invalid-body"
+    assert len(reply.body) < 5000
+
+
+async def test_the_place_of_an_unknown_field_is_told_from_what_its_name_says():
+    body = {"images": [{"data": "", "mine - at `$.elsewhere": 1}]}
+
+    refused = (await refused_photos(json.dumps(body).encode(), "application/json")).json()
+
+    assert refused["field"] == "images[0]"
 
 
 # garbage
