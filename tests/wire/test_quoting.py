@@ -19,7 +19,7 @@ from wire.quoting import MOST_QUOTED, quoted, shortened
 )
 def test_of_a_long_text_the_beginning_is_left(text: str, most: int, short: str) -> None:
     assert shortened(text, most) == short
-    assert short.encode()
+    assert short.encode().decode() == short
 
 
 def test_a_quotation_shows_what_would_not_be_seen_and_ends() -> None:
