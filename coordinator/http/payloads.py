@@ -8,14 +8,12 @@ Handlers find all they need of bodies here: limits, readers, the writer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 
 from coordinator.errors import (
-    InvalidBase64,
     InvalidBody,
     InvalidJson,
     InvalidMsgpack,
@@ -26,10 +24,12 @@ from coordinator.errors import (
     UnsupportedMediaType,
 )
 from coordinator.examples import Example
-from coordinator.http import multipart, tensors
+from coordinator.http import multipart, photo_lists, tensors
 from coordinator.http.answers import write_answer
 from coordinator.http.body import PayloadLimits, defer_continue, read_body
+from coordinator.http.decoding import decode
 from coordinator.http.head import Timeouts, Wanted, only_timeout, wanted_refs
+from coordinator.http.photo_lists import MAX_NAME, Photo, too_many_images
 from coordinator.http.turns import LARGE_BYTES, own_turn
 from wire.quoting import quoted, shortened
 from wire.tensor import Buffer, TensorSpec
@@ -62,29 +62,8 @@ NUMBERS = frozenset({JSON, *_MSGPACK_NAMES})
 #: binary. Either makes 16 MiB at most.
 _MOST_LISTS = 65_536
 _MOST_PACKED_BYTES = 256 * 1024
+_MOST_INPUTS = 1024
 PHOTO_FIELDS = ("image", "images", "file")
-#: Characters of an image's name, as most file systems have it.
-MAX_NAME = 255
-#: Of an image in a list, beside those in its name: one before it, one between name and data.
-_MOST_COMMAS = MAX_NAME + 2
-_SLICE_BYTES = 64 * 1024
-
-
-class Photo(NamedTuple):
-    """One image file as it was sent; `data` may be a view of the body."""
-
-    name: str | None
-    data: Buffer
-
-
-class _NamedImage(msgspec.Struct, forbid_unknown_fields=True):
-    data: bytes
-    name: str | None = None
-
-
-class _PhotoBody(msgspec.Struct, forbid_unknown_fields=True):
-    image: bytes | _NamedImage | msgspec.UnsetType = msgspec.UNSET
-    images: list[bytes | _NamedImage] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _InferBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,21 +71,22 @@ class _InferBody(msgspec.Struct, forbid_unknown_fields=True):
     parameters: dict[str, Any] = {}
 
 
-class _BinaryTensor(msgspec.Struct):
+class _BinaryTensor(msgspec.Struct, forbid_unknown_fields=True):
     dtype: str
     shape: Annotated[list[int], msgspec.Meta(max_length=64)]
     data: memoryview
 
 
-class _LargeInferBody(msgspec.Struct):
-    inputs: dict[str, _BinaryTensor]
+class _LargeInferBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What is looked at before a large body is made into values: all of it, or these would be
+    larger than was looked at."""
+
+    inputs: Annotated[dict[str, _BinaryTensor], msgspec.Meta(max_length=_MOST_INPUTS)]
     parameters: msgspec.Raw = msgspec.Raw()
 
 
 _INFER_JSON = msgspec.json.Decoder(_InferBody)
 _INFER_MSGPACK = msgspec.msgpack.Decoder(_InferBody)
-#: How msgspec begins to say that a list is longer than its type has it.
-_TOO_LONG = "Expected `array` of length"
 _LARGE_INFER_MSGPACK = msgspec.msgpack.Decoder(_LargeInferBody)
 
 
@@ -121,11 +101,10 @@ async def read_photos(request: web.Request, limits: PayloadLimits) -> list[Photo
         photos = _form_photos(await _form(request, limits))
     elif media_type == JSON:
         body = await _body(request, limits)
-        _refuse_many_commas(body, limits.max_images)
-        photos = _listed_photos(body, msgspec.json.Decoder, InvalidJson, limits.max_images)
+        photos = photo_lists.from_json(body, limits.max_images)
     elif _is_msgpack(media_type):
         body = await _body(request, limits)
-        photos = _listed_photos(body, msgspec.msgpack.Decoder, InvalidMsgpack, limits.max_images)
+        photos = photo_lists.from_msgpack(body, limits.max_images)
     elif media_type.startswith("image/") or media_type == BYTES:
         return [await _raw_photo(request, limits)]
     else:
@@ -161,55 +140,11 @@ def _form_photos(parts: list[multipart.Part]) -> list[Photo]:
     return [Photo(part.filename, part.data) for part in parts]
 
 
-@lru_cache(maxsize=8)
-def _photo_decoder(decoder: Any, max_images: int) -> Any:
-    """Makes no list of more images; MessagePack says before it how long it is."""
-    images = Annotated[list[bytes | _NamedImage], msgspec.Meta(max_length=max_images)]
-    fields = [("images", images | msgspec.UnsetType, msgspec.UNSET)]
-    limited = msgspec.defstruct(
-        "_LimitedPhotoBody", fields, bases=(_PhotoBody,), forbid_unknown_fields=True
-    )
-    return decoder(limited)
-
-
-def _refuse_many_commas(body: bytes, max_images: int) -> None:
-    """JSON has the length of a list after it, and a million images can be sent as 3 MB: those
-    would take a second to make."""
-    most, found = max_images * _MOST_COMMAS, 0
-    for start in range(0, len(body), _SLICE_BYTES):
-        found += body.count(b",", start, start + _SLICE_BYTES)
-        if found > most:
-            raise TooManyImages(
-                f"the body has more commas than {max_images} images and their names, which are "
-                "the most that are accepted at once",
-                field="images",
-            )
-
-
-def _listed_photos(
-    data: bytes, decoder: Any, malformed: type[InvalidJson | InvalidMsgpack], max_images: int
-) -> list[Photo]:
-    try:
-        body = _decode(_photo_decoder(decoder, max_images), data, malformed)
-    except InvalidBody as error:
-        if error.field == "images" and error.detail.startswith(_TOO_LONG):
-            raise _too_many_images(f"more than {max_images}", max_images) from None
-        raise
-    if (body.image is msgspec.UNSET) == (body.images is msgspec.UNSET):
-        raise InvalidBody("the body must have either `image` or `images`")
-    listed = [body.image] if body.images is msgspec.UNSET else body.images
-    return [
-        Photo(item.name, item.data) if isinstance(item, _NamedImage) else Photo(None, item)
-        for item in listed
-        if item is not msgspec.UNSET
-    ]
-
-
 def _checked(photos: list[Photo], limits: PayloadLimits) -> list[Photo]:
     if not photos:
         raise InvalidBody("the body holds no image", field="images")
     if len(photos) > limits.max_images:
-        raise _too_many_images(str(len(photos)), limits.max_images)
+        raise too_many_images(str(len(photos)), limits.max_images)
     for index, photo in enumerate(photos):
         if photo.name is not None and len(photo.name) > MAX_NAME:
             raise PayloadTooLarge(
@@ -224,10 +159,6 @@ def _checked(photos: list[Photo], limits: PayloadLimits) -> list[Photo]:
                 field=f"images[{index}]",
             )
     return photos
-
-
-def _too_many_images(count: str, most: int) -> TooManyImages:
-    return TooManyImages(f"{count} images, at most {most} are accepted at once", field="images")
 
 
 async def read_photo(request: web.Request, limits: PayloadLimits) -> Photo:
@@ -290,11 +221,24 @@ def _refuse_many_lists(body: bytes) -> None:
 
 
 def _refuse_unless_binary(body: Buffer, most: int) -> None:
+    if _entries(body) > len(_LargeInferBody.__struct_fields__):
+        raise InvalidBody("the body has more fields than `inputs` and `parameters`")
     try:
-        large = _decode(_LARGE_INFER_MSGPACK, body, InvalidMsgpack)
+        large = decode(_LARGE_INFER_MSGPACK, body, InvalidMsgpack)
     except InvalidBody as error:
         raise _too_many_numbers(f"above {most} bytes, tensors must be binary") from error
     tensors.check_packed_parameters(large.parameters)
+
+
+def _entries(packed: Buffer) -> int:
+    """Of a map in MessagePack, how many it says that it has: of one name there may be several.
+    What is no map has none."""
+    kind, more = packed[0], bytes(packed[1:5])
+    if kind == 0xDF:
+        return int.from_bytes(more, "big")
+    if kind == 0xDE:
+        return int.from_bytes(more[:2], "big")
+    return kind & 0x0F if kind & 0xF0 == 0x80 else 0
 
 
 def _too_many_numbers(detail: str) -> PayloadTooLarge:
@@ -325,13 +269,13 @@ def parse_example(body: Buffer, media_type: str, specs: Mapping[str, TensorSpec]
     if media_type == JSON:
         if len(body) > _MOST_LISTS:
             _refuse_many_lists(bytes(body))
-        return _example(_decode(_INFER_JSON, body, InvalidJson), specs, body, media_type)
+        return _example(decode(_INFER_JSON, body, InvalidJson), specs, body, media_type)
     if media_type == BYTES:
         name, spec = _only_input(specs)
         return Example({name: tensors.from_bytes(name, spec, body)}, {}, body, media_type)
     if len(body) > _MOST_PACKED_BYTES:
         _refuse_unless_binary(body, _MOST_PACKED_BYTES)
-    return _example(_decode(_INFER_MSGPACK, body, InvalidMsgpack), specs, body, media_type)
+    return _example(decode(_INFER_MSGPACK, body, InvalidMsgpack), specs, body, media_type)
 
 
 def _one(photos: list[Photo]) -> Photo:
@@ -371,34 +315,6 @@ def _only_input(specs: Mapping[str, TensorSpec]) -> tuple[str, TensorSpec]:
             f"send {JSON} or {MSGPACK}"
         )
     return next(iter(specs.items()))
-
-
-def _decode(decoder: Any, body: Buffer, malformed: type[InvalidJson | InvalidMsgpack]) -> Any:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        _refuse_content(str(error))
-    except RecursionError as error:
-        raise malformed("it is nested too deeply") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise malformed(f"{error} (of {len(body)} bytes)") from error
-
-
-def _refuse_content(message: str) -> NoReturn:
-    """msgspec writes what is wrong, then ` - at `, then the place as a path from `$`.
-
-    What is wrong may quote a key of any length, and anything may be in that.
-    """
-    reason, _, place = message.rpartition(" - at `$.")
-    if not reason:
-        reason, place = message, ""
-    field = place.rstrip("`") or None
-    if reason.startswith("Invalid base64"):
-        raise InvalidBase64(
-            f"{field} is not base64 (RFC 4648, section 4: padded, no line breaks, no data: prefix)",
-            field=field,
-        )
-    raise InvalidBody(reason, field=field)
 
 
 def _is_msgpack(media_type: str) -> bool:

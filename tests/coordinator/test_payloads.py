@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from coordinator.errors import (
     DemitasseError,
     InputMismatch,
+    InvalidBody,
     InvalidJson,
     InvalidMsgpack,
     PayloadTooLarge,
@@ -520,6 +521,49 @@ async def test_a_large_body_that_is_no_msgpack_is_refused_as_such():
     reply = await refused_example(b"\x81\xa6inputs\x81\xa1x\xc1" + bytes(3000), MSGPACK)
 
     assert (reply.status, reply.json()["code"]) == (400, "invalid-msgpack")
+
+
+LISTS = b"\xdd\x00\x04\x93\xe0" + b"\x90" * 300_000
+BINARY = b"\x83\xa5dtype\xa7float32\xa5shape\x90\xa4data\xc4\x04\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x81\xa6inputs\x81\xa1x" + b"\x84" + BINARY[1:] + b"\xa4more" + LISTS,
+        b"\x82\xa6inputs\x81\xa1x" + BINARY + b"\xa4more" + LISTS,
+        b"\x83\xa6inputs\x81\xa1x" + BINARY + b"\xaaparameters\x81\xa1p" + LISTS
+        + b"\xaaparameters\x80",
+        b"\xde\x00\x03\xa6inputs\x81\xa1x" + BINARY + b"\xaaparameters\x81\xa1p" + LISTS
+        + b"\xaaparameters\x80",
+        b"\x81\xa6inputs\xdf\x00\x01\x86\xa0"
+        + b"".join(b"\xa5%05d" % each + BINARY for each in range(100_000)),
+    ],
+    ids=["in-a-tensor", "beside-the-inputs", "parameters-twice", "written-longer", "inputs"],
+)  # fmt: skip
+def test_a_large_body_cannot_hide_what_is_made_of_it(body):
+    tracemalloc.start()
+    try:
+        with pytest.raises(DemitasseError) as refused:
+            payloads.parse_example(body, MSGPACK, {"x": TensorSpec("float32", ())})
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert isinstance(refused.value, PayloadTooLarge | InvalidBody)
+    assert most < 2**20
+
+
+@pytest.mark.parametrize("start", [b"\x82", b"\xde\x00\x02", b"\xdf\x00\x00\x00\x02"])
+def test_a_large_body_may_say_its_length_in_any_way(start):
+    data = bytes(400_000)
+    tensor = {"dtype": "uint8", "shape": [400_000], "data": data}
+    packed = msgpack.packb({"inputs": {"x": tensor}, "parameters": {"p": 1}})
+
+    example = payloads.parse_example(start + packed[1:], MSGPACK, {"x": TensorSpec("uint8", (-1,))})
+
+    assert bytes(example.inputs["x"].data) == data
+    assert example.parameters == {"p": 1}
 
 
 async def test_two_photos_for_one_model_are_refused():
