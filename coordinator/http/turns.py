@@ -22,5 +22,7 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDict
 async def own_turn() -> AsyncIterator[None]:
     """The block runs in a turn in which no other such block does; first come, first served."""
     async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-        yield
-        await asyncio.sleep(0)
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0)
