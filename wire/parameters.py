@@ -13,6 +13,7 @@ from typing import Any, Dict, List
 import msgpack
 
 from wire.errors import WireError
+from wire.quoting import shortened
 
 #: What is unpacked here is packed again in other messages, one level deeper, and msgpack
 #: itself stops at some hundreds: refused far below that.
@@ -43,7 +44,7 @@ class UnfitParameters(WireError):
         """Such as `parameters.boxes[3].label`, at most some 200 characters."""
         if self.too_large:  # all of them together are
             return "parameters"
-        return _cut("parameters" + "".join(reversed(self.path)), _PLACE_LENGTH)
+        return shortened("parameters" + "".join(reversed(self.path)), _PLACE_LENGTH)
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}"
@@ -112,7 +113,7 @@ def _look_into_map(items: Dict[Any, Any], levels: int, room: int) -> int:
         try:
             room = _look(item, levels, room)
         except UnfitParameters as unfit:
-            unfit.path.append("." + _cut(key, _KEY_LENGTH))
+            unfit.path.append("." + shortened(key, _KEY_LENGTH))
             raise
     return room
 
@@ -132,7 +133,3 @@ def too_large() -> UnfitParameters:
         "parameters are options, and data belongs into inputs",
         too_large=True,
     )
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[:length]}..."

@@ -47,8 +47,6 @@ _KINDS: dict[str, frozenset[type]] = {
 _LISTS = frozenset({list})
 #: Of formats that were needed lately: half the time of `struct.pack`, which copies its arguments.
 _struct = lru_cache(maxsize=256)(struct.Struct)
-#: Of what is told about a value: it may hold the caller's own words, of any length.
-_REASON_LENGTH = 300
 
 
 def from_value(name: str, spec: TensorSpec, value: Any) -> Tensor:
@@ -181,8 +179,6 @@ def from_bytes(name: str, spec: TensorSpec, body: Buffer) -> Tensor:
 
 
 def _mismatch(name: str, reason: str) -> InputMismatch:
-    if len(reason) > _REASON_LENGTH:
-        reason = f"{reason[:_REASON_LENGTH]}..."
     return InputMismatch(f"input {name}: {reason}", field=f"inputs.{name}")
 
 
