@@ -277,7 +277,7 @@ class UnsupportedMediaType(CallerError):
 
 
 class UnsupportedContentEncoding(CallerError):
-    """This content encoding is not accepted."""
+    """This content or transfer encoding is not accepted."""
 
     code = "unsupported-content-encoding"
 

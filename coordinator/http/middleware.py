@@ -52,6 +52,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     request_id = replies.request_id(request.headers.get(REQUEST_ID_HEADER))
     request[REQUEST_ID] = request_id
     try:
+        _check_codings(request)
         _check_expectation(request)
         response = await handler(request)
     except DemitasseError as error:
@@ -127,6 +128,18 @@ def _record(
         0.0 if refused is None else refused.decode_seconds,
     )
     request.app[RECORDS].add(record)
+
+
+def _check_codings(request: web.Request) -> None:
+    """aiohttp would read what is in other codings and in chunks as if it were only in chunks."""
+    if hdrs.TRANSFER_ENCODING in request.headers:
+        codings = ", ".join(request.headers.getall(hdrs.TRANSFER_ENCODING))
+        if codings.strip().lower() != "chunked":
+            raise errors.UnsupportedContentEncoding(
+                f"Transfer-Encoding {codings!r} is not accepted; chunked alone is",
+                field="Transfer-Encoding",
+                members={"accepted": ["chunked"]},
+            )
 
 
 def _check_expectation(request: web.Request) -> None:

@@ -1,4 +1,4 @@
-"""How slowly bytes may move: bodies that arrive, answers that are read, heads that trickle.
+"""How slowly bytes may move: bodies that arrive, answers that are read.
 
 Plain rules over counts and the time: no clock, no socket. Both roads ask them,
 so that a caller is hung up on alike. A byte now and then keeps every deadline
@@ -9,12 +9,6 @@ from __future__ import annotations
 
 import math
 from typing import NamedTuple
-
-#: The line end before and the empty line that ends a head.
-_END = b"\r\n\r\n"
-#: What all lines of a head may have together; one line: 8190 bytes (aiohttp's own limit).
-MAX_HEAD_BYTES = 32 * 1024
-
 
 #: How often connections are looked at that wait for their caller, at the least.
 _LOOK_SECONDS = 0.5
@@ -79,41 +73,3 @@ class Pace:
         moved, wanted = done - self._done, min(self._least_per_second * elapsed, self._could)
         self.begin(now, done, could)
         return moved >= wanted
-
-
-class HeadWatch:
-    """How long a head has been arriving, and how long it is, on a connection of any requests."""
-
-    __slots__ = ("_awaited", "_size", "_tail", "since")
-
-    def __init__(self) -> None:
-        self.expect()
-
-    def expect(self) -> None:
-        """The next bytes belong to a head."""
-        self._awaited = True
-        self._size = 0
-        self._tail = b""
-        self.since: float | None = None
-        """When the first byte arrived of a head that is not complete."""
-
-    def ignore(self) -> None:
-        """Whatever arrives belongs to no head, until the next one is expected."""
-        self._awaited = False
-        self.since = None
-
-    def feed(self, data: bytes, now: float) -> bool:
-        """Looks at what arrived; False where the head has become too long."""
-        if not self._awaited or not data:
-            return True
-        if self.since is None:
-            self.since = now
-        if not self._size:  # RFC 9112, 2.2: empty lines before a request are skipped
-            data = data.lstrip(b"\r\n")
-        end = (self._tail + data[: MAX_HEAD_BYTES + len(_END)]).find(_END)
-        self._size += len(data) if end < 0 else max(0, end - len(self._tail))
-        if end >= 0:
-            self.ignore()
-        else:
-            self._tail = (self._tail + data)[-len(_END) + 1 :]
-        return self._size <= MAX_HEAD_BYTES

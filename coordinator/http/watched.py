@@ -5,6 +5,10 @@ answers what it cannot parse in plain text, under its own name, with a traceback
 in the log. A `Watched` connection is aiohttp's own, looked at every so often by
 the `Watch` that all of a listener share; what it needs to know of requests is
 told by the middleware (`began`, `ended`). How long is too long: `pace`.
+
+aiohttp's parser is given one request at a time, and the next when that is answered.
+Given several at once, of which one is broken, it would tell of none of them; and half a
+head within it has no deadline.
 """
 
 from __future__ import annotations
@@ -27,8 +31,9 @@ from coordinator.http.answers import respond
 from coordinator.http.complaints import UNREAD, Complaints
 from coordinator.http.doors import Doors
 from coordinator.http.ending import out_of_time
+from coordinator.http.framing import BodyWatch, HeadWatch
 from coordinator.http.lookout import Lookout
-from coordinator.http.pace import HeadWatch, Patience
+from coordinator.http.pace import Patience
 from coordinator.http.plain import stamp, written
 from coordinator.http.reading import Reading, reset, unseen_bytes, unsent
 from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
@@ -41,6 +46,9 @@ PROTOCOL_OPTIONS: dict[str, Any] = {
     "auto_decompress": False,
     "max_headers": 100,
 }
+
+#: What a caller may send ahead of an answer; then its socket is left alone.
+_AHEAD_BYTES = 64 * 1024
 
 _ROOT = URL("/")
 
@@ -56,7 +64,7 @@ class Watch:
         if runner.server is None:
             raise ValueError("this runner has not been set up")
         self.server = runner.server
-        self.server.request_factory = partial(_with_path, self.server.request_factory)
+        self.server.request_factory = partial(_made, self.server.request_factory)
         self._runner = runner
         self.patience = patience
         self.doors = doors
@@ -80,7 +88,18 @@ class Watch:
 class Watched(web.RequestHandler):
     """One connection."""
 
-    __slots__ = ("_address", "_head", "_inside", "_pipe", "_reading", "_watch", "received_bytes")
+    __slots__ = (
+        "_address",
+        "_ahead",
+        "_body",
+        "_head",
+        "_held",
+        "_inside",
+        "_pipe",
+        "_reading",
+        "_watch",
+        "received_bytes",
+    )
 
     def __init__(self, watch: Watch) -> None:
         patience = watch.patience
@@ -94,6 +113,9 @@ class Watched(web.RequestHandler):
         self._watch = watch
         self._inside = False  # counted at the doors
         self._head = HeadWatch()
+        self._body: BodyWatch | None = None  # that follows the head
+        self._held = False  # a request has arrived to its end and is not answered
+        self._ahead = b""  # what came behind it
         self.received_bytes = 0
         """Ever, with what holds bodies together."""
         self._reading = Reading(patience, time.monotonic())
@@ -102,24 +124,33 @@ class Watched(web.RequestHandler):
 
     def began(self) -> None:
         """The head of a request is complete, and somebody answers it."""
-        self._head.ignore()
+        self._head.taken()
 
     def ended(self, answer_bytes: int, *, last: bool) -> None:
         """It is answered with so many bytes; the last is followed by no request."""
         self._reading.written += answer_bytes
-        if not last and not self._messages:  # else what arrives is the body of one sent ahead
-            self._head.expect()
+        if last:
+            return
+        self._head.expect()
+        self._body = None
+        self._held = bool(self._ahead)
+        if self._held:  # not before this answer is on its way
+            asyncio.get_running_loop().call_soon(self._go_on)
 
     @property
     def is_to_leave(self) -> bool:
         """Whether the answer that is due is the last. What was sent already is answered."""
-        more = self._messages or self._head.since is not None
-        return self._watch.doors.closing and not more and not unseen_bytes(self._pipe)
+        return self._watch.doors.closing and not self._has_more and not unseen_bytes(self._pipe)
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether something has begun to arrive that nobody answers yet."""
+        return bool(self._ahead) or self._head.since is not None
 
     def close_if_idle(self) -> None:
         """Hangs up where nothing was asked that is not answered, nor has begun to arrive."""
         waiter = self._waiter  # aiohttp's, for the next request
-        idle = waiter is not None and not waiter.done() and self._head.since is None
+        idle = waiter is not None and not waiter.done() and not self._has_more
         if idle and not unseen_bytes(self._pipe):
             self.force_close()
 
@@ -131,7 +162,7 @@ class Watched(web.RequestHandler):
             self._say_last(out_of_time())
             self.force_close()
             return True
-        if self._head.since is not None:
+        if self._has_more:
             self.hang_up(out_of_time())
         else:
             self._pipe.close()
@@ -146,12 +177,14 @@ class Watched(web.RequestHandler):
         if not self._reading.kept(self._pipe, now):
             self._watch.complaints.note(self._address, UNREAD, "")
             reset(self._pipe)
+        elif self._request_in_progress:  # what came behind it can wait
+            self._head.wait(now)
         elif self._head.since is not None and now - self._head.since > self._watch.patience.head:
-            self.hang_up(errors.HeadTimeout())
+            self.hang_up(errors.Internal() if self._head.complete else errors.HeadTimeout())
 
     def hang_up(self, error: DemitasseError) -> None:
         """Says why, where no request is in progress, and closes."""
-        self._head.ignore()
+        self._head.taken()
         if not self._pipe.is_closing():
             count_unasked(self._say_last(error), error.code)
             self._watch.complaints.note(self._address, error.detail, "")
@@ -187,10 +220,61 @@ class Watched(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         self.received_bytes += len(data)
-        if self._head.feed(data, time.monotonic()):
-            super().data_received(data)
+        if not data:  # aiohttp goes on with what its parser kept of a body
+            self._parse(data)
+        elif self._held:
+            self._ahead += data
+            if len(self._ahead) > _AHEAD_BYTES and not self._buffer_paused:
+                self._pause_reading_for_buffer()
         else:
+            self._take(data)
+
+    def _resume_reading_if_drained(self) -> None:
+        if len(self._ahead) <= _AHEAD_BYTES:
+            super()._resume_reading_if_drained()
+
+    def _go_on(self) -> None:
+        """The request before is answered: with what was sent ahead of that."""
+        ahead, self._ahead, self._held = self._ahead, b"", False
+        self._take(ahead)
+        if self._buffer_paused:
+            self._resume_reading_if_drained()
+
+    def _take(self, data: bytes) -> None:
+        """Parses as much of this as belongs to one request, and keeps the rest."""
+        while data and not self._held and not self._pipe.is_closing():
+            size = self._take_head(data) if self._body is None else self._take_body(data)
+            data = data[size:]
+        self._ahead = data
+
+    def _take_head(self, data: bytes) -> int:
+        size = self._head.feed(data, time.monotonic())
+        if self._head.too_long:
             self.hang_up(errors.HeadTooLarge())
+            return size
+        self._parse(data[:size])
+        if self._messages:
+            message, payload = self._messages[-1]
+            if payload.is_eof() or not isinstance(message, RawRequestMessage):
+                self._held = True
+            else:
+                length = int(message.headers.get(hdrs.CONTENT_LENGTH, 0))
+                self._body = BodyWatch(None if message.chunked else length)
+        return size
+
+    def _take_body(self, data: bytes) -> int:
+        assert self._body is not None
+        size = self._body.feed(data)
+        self._parse(data[:size])
+        self._held = self._body.complete
+        return size
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            super().data_received(data)
+        except Exception:  # what is no HTTP is none: aiohttp has that answered
+            self.log_exception("a request could not be parsed")
+            self.hang_up(errors.Internal())
 
     def handle_error(
         self,
@@ -214,18 +298,36 @@ class Watched(web.RequestHandler):
         response = respond(reply)
         response.headers.update({REQUEST_ID_HEADER: id, hdrs.SERVER: SERVER_NAME})
         response.force_close()
-        self._head.ignore()
+        self._head.taken()
         return response
 
 
-def _with_path(make: Callable[..., web.BaseRequest], message: RawRequestMessage, *rest: Any) -> Any:
-    """A request whose target has no path (`CONNECT x:443`, `GET http://x`) as one for "/".
+def _made(
+    make: Callable[..., web.BaseRequest],
+    message: RawRequestMessage,
+    payload: Any,
+    connection: Watched,
+    *rest: Any,
+) -> web.BaseRequest:
+    """A request, or an end of the connection: aiohttp has no answer where there can be none.
 
-    aiohttp's router looks at none of ours for it, and so answers for itself what `nowhere` is for.
+    One whose target has no path (`CONNECT x:443`, `GET http://x`) is one for "/": aiohttp's
+    router looks at none of ours for it, and so answers for itself what `nowhere` is for.
     """
-    if message.url.absolute and message.url.path_safe == "/":
-        message = message._replace(url=_ROOT)
-    return make(message, *rest)
+    error: DemitasseError
+    try:
+        if message.url.absolute:
+            _ = message.url.host  # decoded
+            if message.url.path_safe == "/":
+                message = message._replace(url=_ROOT)
+        return make(message, payload, connection, *rest)
+    except UnicodeError:
+        error = errors.BadRequest("the host in the target of the request is no name")
+    except Exception:
+        connection.log_exception("a request could not be made")
+        error = errors.Internal()
+    connection.hang_up(error)
+    raise asyncio.CancelledError  # of aiohttp's task, which has nothing left to do
 
 
 def _not_http(exc: BaseException | None) -> DemitasseError:

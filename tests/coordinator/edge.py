@@ -51,13 +51,26 @@ class Reply(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(handler: Handler, *, path: str = "/x") -> AsyncIterator[int]:
-    """The port of a server that answers POST on `path` with this handler."""
+async def serving(
+    handler: Handler,
+    *,
+    path: str = "/x",
+    head_seconds: float = PATIENCE.head,
+    make: Callable[..., Any] | None = None,
+) -> AsyncIterator[int]:
+    """The port of a server that answers POST on `path` with this handler.
+
+    Args:
+        make: in place of aiohttp's way of making a request.
+    """
     app = web.Application(middlewares=[problems])
     app.router.add_post(path, handler, expect_handler=defer_continue)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
-    watch = Watch(runner, PATIENCE, Doors(100, 100))
+    if make is not None:
+        assert runner.server is not None
+        runner.server.request_factory = make
+    watch = Watch(runner, PATIENCE._replace(head=head_seconds), Doors(100, 100))
     listener = await asyncio.get_running_loop().create_server(watch.protocol, "127.0.0.1", 0)
     try:
         yield listener.sockets[0].getsockname()[1]

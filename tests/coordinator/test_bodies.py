@@ -340,3 +340,23 @@ async def test_a_caller_that_hangs_up_leaves_no_error_in_the_log(caplog):
             await ended.wait()
 
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize(
+    "codings", ["gzip, chunked", "deflate,chunked", "foo, chunked", "identity, chunked"]
+)
+async def test_a_body_that_is_more_than_chunked_is_refused_and_not_read_as_if_it_were_not(
+    codings: str,
+) -> None:
+    head = post(content_type=ANY, Transfer_Encoding=codings)
+    reply = await exchange(echo, head + chunked(b"abc"))
+
+    assert (reply.status, reply.json()["code"]) == (415, "unsupported-content-encoding")
+    assert reply.json()["field"] == "Transfer-Encoding"
+    assert reply.json()["accepted"] == ["chunked"]
+
+
+async def test_the_name_of_the_one_transfer_coding_has_no_case():
+    head = post(content_type=ANY, Transfer_Encoding="Chunked")
+
+    assert (await exchange(echo, head + chunked(b"abc"))).body == b"abc"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from coordinator.http.complaints import Ration
 from coordinator.http.doors import Doors
-from coordinator.http.pace import MAX_HEAD_BYTES, HeadWatch, Pace
-
-HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+from coordinator.http.pace import Pace
 
 
 def test_who_brings_the_least_rate_keeps_the_pace() -> None:
@@ -40,60 +36,6 @@ def test_more_than_there_is_cannot_be_wanted() -> None:
 
 def test_at_no_rate_anything_goes() -> None:
     assert Pace(0, 5, now=0.0).kept(100, 0)
-
-
-def test_a_head_has_its_time_from_its_first_byte_to_its_end() -> None:
-    head = HeadWatch()
-    assert head.since is None
-
-    assert head.feed(HEAD[:5], 3.0)
-    assert head.feed(HEAD[5:-1], 4.0)
-    assert head.since == 3.0
-    assert head.feed(HEAD[-1:], 5.0)
-    assert head.since is None
-
-
-@pytest.mark.parametrize("pieces", range(1, len(HEAD) + 1))
-def test_the_end_of_a_head_is_seen_however_it_is_cut(pieces: int) -> None:
-    head = HeadWatch()
-    for start in range(0, len(HEAD), pieces):
-        assert head.since is not None or start == 0
-        head.feed(HEAD[start : start + pieces], 1.0)
-
-    assert head.since is None
-
-
-def test_empty_lines_before_a_head_are_no_head_and_take_of_its_time() -> None:
-    head = HeadWatch()
-    head.feed(b"\r\n\r\n\r\n\r\n", 1.0)
-
-    assert head.since == 1.0
-
-
-def test_what_follows_a_head_is_none_until_the_next_is_expected() -> None:
-    head = HeadWatch()
-    head.feed(HEAD, 1.0)
-    assert head.feed(b"x" * 10 * MAX_HEAD_BYTES, 2.0)
-    assert head.since is None
-
-    head.expect()
-    head.feed(b"G", 3.0)
-    assert head.since == 3.0
-
-
-def test_a_head_may_be_so_long_and_no_longer() -> None:
-    fits, longer = HeadWatch(), HeadWatch()
-
-    assert fits.feed(b"x" * MAX_HEAD_BYTES + b"\r\n\r\n" + b"y" * MAX_HEAD_BYTES, 1.0)
-    assert fits.since is None
-    assert not longer.feed(b"x" * (MAX_HEAD_BYTES + 1) + b"\r\n\r\n", 1.0)
-
-
-def test_a_long_head_in_pieces_is_found_too_long() -> None:
-    head = HeadWatch()
-
-    assert head.feed(b"x" * MAX_HEAD_BYTES, 1.0)
-    assert not head.feed(b"x", 1.0)
 
 
 def test_as_many_come_in_as_may_and_one_who_left_makes_room() -> None:

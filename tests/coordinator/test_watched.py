@@ -14,7 +14,7 @@ from aiohttp import web
 from edge import Caller, Reply, calling, post, serving
 from stage import PATIENCE_SECONDS, Coordinator, Stage
 
-from coordinator.http.pace import MAX_HEAD_BYTES
+from coordinator.http.framing import MAX_HEAD_BYTES
 from tests.waiting import eventually
 
 #: Where connections of the public port, and of the admin port, are heard of.
@@ -182,6 +182,184 @@ async def test_many_broken_heads_are_a_few_lines_in_the_log(
             await reply_of(caller)
 
     assert 10 <= len([each for each in caplog.records if "not a request" in each.message]) < 25
+
+
+UNNAMED = {
+    "a label that decodes to nothing": b"GET http://xn--a/livez HTTP/1.1",
+    "one that is no punycode": b"GET https://xn--zzzzzzzzzzzz/livez HTTP/1.1",
+    "one among others": b"GET http://a.xn--a.b/livez HTTP/1.1",
+    "no path": b"GET http://xn--a HTTP/1.1",
+    "a request of the express lane, were it not for the name": (
+        b"POST http://xn--a/models/gate/infer HTTP/1.1"
+    ),
+    "a tunnel": b"CONNECT xn--a:443 HTTP/1.1",
+    "a port that is too high": b"GET http://a:99999/livez HTTP/1.1",
+    "a port that is no number": b"GET http://a:x/livez HTTP/1.1",
+    "an address that does not end": b"GET http://[::1/livez HTTP/1.1",
+    "no host": b"GET http:///livez HTTP/1.1",
+    "a null in the host": b"GET http://a\0b/livez HTTP/1.1",
+}
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+async def test_a_target_whose_host_cannot_be_understood_is_a_400(
+    stage: Stage, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    coordinator = await stage.coordinator()
+
+    for port in (coordinator.port, admin_port(coordinator)):
+        async with calling(port) as caller:
+            await caller.send(UNNAMED[name] + b"\r\nHost: localhost\r\n\r\n")
+            assert is_ours(await reply_of(caller), 400, "bad-request")
+            assert await closed(caller)
+
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"http://u:p%zz@a%zz/livez",
+        b"http://[::1]:80/livez",
+        b"http://a..b/livez",
+        b"http://XN--A/livez",
+        b"//x/livez",
+    ],
+)
+async def test_odd_hosts_and_paths_are_answered_and_the_connection_is_kept(
+    stage: Stage, target: bytes
+) -> None:
+    coordinator = await stage.coordinator()
+
+    for port in (coordinator.port, admin_port(coordinator)):
+        async with calling(port) as caller:
+            await caller.send(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n" + LIVE)
+            assert (await reply_of(caller)).status in (200, 404)
+            assert (await reply_of(caller)).body == b"alive\n"
+
+
+async def test_a_request_that_cannot_be_made_is_a_500_and_hung_up_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def make(*of: object) -> web.BaseRequest:
+        raise RuntimeError("aiohttp's fault")
+
+    async with serving(_nobody, make=make) as port, calling(port) as caller:
+        await caller.send(post())
+        assert is_ours(await reply_of(caller), 500, "internal-error")
+        assert await closed(caller)
+
+    assert [each for each in caplog.records if each.exc_info and each.name == "aiohttp.server"]
+
+
+async def test_a_complete_head_for_which_nobody_begins_is_hung_up_on() -> None:
+    class Lost:
+        """A request of which aiohttp's task never hears."""
+
+        def __init__(self, *of: object) -> None:
+            raise asyncio.CancelledError
+
+    async with serving(_nobody, make=Lost, head_seconds=0.2) as port, calling(port) as caller:
+        await caller.send(post())
+        assert is_ours(await reply_of(caller), 500, "internal-error")
+        assert await closed(caller)
+
+
+async def _nobody(request: web.Request) -> web.Response:
+    raise AssertionError("there is no request")
+
+
+# Heads of requests that were sent ahead.
+
+CHUNKED = post(b"2;x=y\r\nab\r\n0\r\nTrailer: z\r\n\r\n", Transfer_Encoding="chunked")
+
+
+@pytest.mark.parametrize(
+    "first", [post(), post(b"ab"), CHUNKED], ids=["no body", "a body", "chunks"]
+)
+async def test_a_head_that_began_behind_another_request_has_its_deadline_too(
+    first: bytes,
+) -> None:
+    async with serving(_echo, head_seconds=0.2) as port, calling(port) as caller:
+        await caller.send(first + post()[:20])
+        assert (await reply_of(caller)).status == 200
+        assert is_ours(await reply_of(caller), 408, "head-timeout")
+        assert await closed(caller)
+
+
+async def test_half_a_head_waits_for_as_long_as_the_request_before_it_is_answered() -> None:
+    go_on = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        await go_on.wait()
+        return web.Response(text=await request.text())
+
+    async with serving(handler, head_seconds=0.2) as port, calling(port) as caller:
+        async with calling(port) as other:
+            await caller.send(post(b"ab") + post()[:20])
+            await other.send(post()[:20])
+            assert (await reply_of(other)).status == 408  # meanwhile there was a look
+        go_on.set()
+        assert (await reply_of(caller)).body == b"ab"
+        await caller.send(post(b"c")[20:])
+        assert (await reply_of(caller)).body == b"c"
+
+
+async def _echo(request: web.Request) -> web.Response:
+    return web.Response(body=await request.read())
+
+
+@pytest.mark.parametrize("cut", [1, 7, 64, 10_000])
+async def test_requests_of_all_kinds_are_answered_in_order_however_they_are_cut(cut: int) -> None:
+    kinds = [post(), post(b"\r\n\r\nGET"), CHUNKED, post(b"x", Upgrade="foo", Connection="Upgrade")]
+    sent = b"".join(kinds * 15)
+
+    async with serving(_echo) as port, calling(port) as caller:
+        for start in range(0, len(sent), cut):
+            await caller.send(sent[start : start + cut])
+        bodies = [(await reply_of(caller)).body for _ in range(60)]
+
+    assert bodies == [b"", b"\r\n\r\nGET", b"ab", b"x"] * 15
+
+
+async def test_forty_bodies_that_came_late_do_not_keep_back_what_is_sent_ahead() -> None:
+    """aiohttp's parser counts each as one more that nobody has taken, up to 32."""
+    begun = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        begun.set()
+        return await _echo(request)
+
+    async with serving(handler) as port, calling(port) as caller:
+        for _ in range(40):
+            begun.clear()
+            await caller.send(post(Content_Length="2"))
+            await begun.wait()
+            await caller.send(b"ab")
+            assert (await reply_of(caller)).body == b"ab"
+        await caller.send(post(b"c") * 3)
+        assert [(await reply_of(caller)).body for _ in range(3)] == [b"c"] * 3
+
+
+@pytest.mark.parametrize(
+    "first", [post(), post(b"ab"), CHUNKED], ids=["no body", "a body", "chunks"]
+)
+async def test_what_comes_before_garbage_is_answered(first: bytes) -> None:
+    async with serving(_echo) as port, calling(port) as caller:
+        await caller.send(first + first + b"BAD\r\n\r\n")
+        assert [(await reply_of(caller)).status for _ in range(2)] == [200, 200]
+        assert is_ours(await reply_of(caller), 400, "bad-request")
+        assert await closed(caller)
+
+
+async def test_what_comes_before_garbage_is_answered_on_both_ports(stage: Stage) -> None:
+    coordinator = await stage.coordinator()
+
+    for port in (coordinator.port, admin_port(coordinator)):
+        async with calling(port) as caller:
+            await caller.send(LIVE + LIVE + b"BAD\r\n\r\n")
+            assert [(await reply_of(caller)).body for _ in range(2)] == [b"alive\n"] * 2
+            assert is_ours(await reply_of(caller), 400, "bad-request")
 
 
 # How many.
