@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from yarl import URL
@@ -92,6 +92,8 @@ class Watched(web.RequestHandler):
         "_address",
         "_ahead",
         "_body",
+        "_broken",
+        "_content",
         "_head",
         "_held",
         "_inside",
@@ -114,6 +116,8 @@ class Watched(web.RequestHandler):
         self._inside = False  # counted at the doors
         self._head = HeadWatch()
         self._body: BodyWatch | None = None  # that follows the head
+        self._content: StreamReader | None = None  # the same, for whoever answers
+        self._broken = False  # the parser takes nothing more
         self._held = False  # a request has arrived to its end and is not answered
         self._ahead = b""  # what came behind it
         self.received_bytes = 0
@@ -129,6 +133,7 @@ class Watched(web.RequestHandler):
     def ended(self, answer_bytes: int, *, last: bool) -> None:
         """It is answered with so many bytes; the last is followed by no request."""
         self._reading.written += answer_bytes
+        self._content = None
         if last:
             return
         self._head.expect()
@@ -140,6 +145,8 @@ class Watched(web.RequestHandler):
     @property
     def is_to_leave(self) -> bool:
         """Whether the answer that is due is the last. What was sent already is answered."""
+        if self._broken:
+            return True
         return self._watch.doors.closing and not self._has_more and not unseen_bytes(self._pipe)
 
     @property
@@ -260,13 +267,14 @@ class Watched(web.RequestHandler):
             else:
                 length = int(message.headers.get(hdrs.CONTENT_LENGTH, 0))
                 self._body = BodyWatch(None if message.chunked else length)
+                self._content = payload
         return size
 
     def _take_body(self, data: bytes) -> int:
         assert self._body is not None
         size = self._body.feed(data)
-        self._parse(data[:size])
         self._held = self._body.complete
+        self._parse(data[:size])
         return size
 
     def _parse(self, data: bytes) -> None:
@@ -275,6 +283,21 @@ class Watched(web.RequestHandler):
         except Exception:  # what is no HTTP is none: aiohttp has that answered
             self.log_exception("a request could not be parsed")
             self.hang_up(errors.Internal())
+        if self._body is not None and self._messages:
+            self._check_body(self._messages[-1][0])
+
+    def _check_body(self, last: object) -> None:
+        """aiohttp would answer what is broken in a body as one more request, after this one's
+        handler has waited for the rest in vain."""
+        if isinstance(last, RawRequestMessage):
+            return
+        self._messages.pop()
+        self._held = self._broken = True
+        if self._content is None:  # all is said
+            self.force_close()
+        else:
+            self._content.set_exception(web.RequestPayloadError("it is broken"))
+            self._content.feed_eof()
 
     def handle_error(
         self,

@@ -134,6 +134,29 @@ async def test_a_slow_body_that_keeps_coming_may_take_longer_than_it_may_stand_s
         assert (await caller.reply()).body == b"x" * 30
 
 
+async def test_a_chunk_that_is_broken_later_is_answered_at_once_and_hung_up_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        begun.set()
+        return await echo(request)
+
+    async with serving(handler) as port, calling(port) as caller:
+        await caller.send(post(content_type=ANY, Transfer_Encoding="chunked"))
+        await begun.wait()
+        await caller.send(chunked(b"ab", end=False))
+        async with asyncio.timeout(LIMITS.body_idle_timeout / 2):
+            await caller.send(b"xyz\r\n")
+            reply = await caller.reply()
+        assert (reply.status, reply.json()["code"]) == (400, "invalid-encoded-body")
+        assert reply.headers["connection"] == "close"
+        assert await caller.closed()
+
+    assert not caplog.records
+
+
 async def test_a_broken_chunk_is_the_callers_fault():
     async with serving(echo) as port, calling(port) as caller:
         await caller.send(post(content_type=ANY, Transfer_Encoding="chunked") + b"2\r\nab\r\n")
