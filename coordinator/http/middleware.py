@@ -52,7 +52,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     request_id = replies.request_id(request.headers.get(REQUEST_ID_HEADER))
     request[REQUEST_ID] = request_id
     try:
-        _check_codings(request)
+        _check_codings(request, connection)
         _check_expectation(request)
         response = await handler(request)
     except DemitasseError as error:
@@ -130,16 +130,24 @@ def _record(
     request.app[RECORDS].add(record)
 
 
-def _check_codings(request: web.Request) -> None:
-    """aiohttp would read what is in other codings and in chunks as if it were only in chunks."""
-    if hdrs.TRANSFER_ENCODING in request.headers:
-        codings = ", ".join(request.headers.getall(hdrs.TRANSFER_ENCODING))
-        if codings.strip().lower() != "chunked":
-            raise errors.UnsupportedContentEncoding(
-                f"Transfer-Encoding {codings!r} is not accepted; chunked alone is",
-                field="Transfer-Encoding",
-                members={"accepted": ["chunked"]},
-            )
+def _check_codings(request: web.Request, connection: Watched) -> None:
+    """aiohttp would read what is in other codings and in chunks as if it were only in chunks.
+
+    RFC 9112, 6.1: of HTTP/1.0, a body in chunks is a fault; such connections are closed.
+    """
+    if hdrs.TRANSFER_ENCODING not in request.headers:
+        return
+    codings = ", ".join(request.headers.getall(hdrs.TRANSFER_ENCODING))
+    if codings.strip().lower() != "chunked":
+        connection.distrust()
+        raise errors.UnsupportedContentEncoding(
+            f"Transfer-Encoding {codings!r} is not accepted; chunked alone is",
+            field="Transfer-Encoding",
+            members={"accepted": ["chunked"]},
+        )
+    if request.version == HttpVersion10:
+        connection.distrust()
+        raise errors.BadRequest("HTTP/1.0 has no Transfer-Encoding", field="Transfer-Encoding")
 
 
 def _check_expectation(request: web.Request) -> None:

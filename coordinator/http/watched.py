@@ -117,7 +117,7 @@ class Watched(web.RequestHandler):
         self._head = HeadWatch()
         self._body: BodyWatch | None = None  # that follows the head
         self._content: StreamReader | None = None  # the same, for whoever answers
-        self._broken = False  # the parser takes nothing more
+        self._broken = False  # nothing more is read: nobody could tell what it is
         self._held = False  # a request has arrived to its end and is not answered
         self._ahead = b""  # what came behind it
         self.received_bytes = 0
@@ -129,6 +129,10 @@ class Watched(web.RequestHandler):
     def began(self) -> None:
         """The head of a request is complete, and somebody answers it."""
         self._head.taken()
+
+    def distrust(self) -> None:
+        """Where the request in progress ends may be read differently by others."""
+        self._broken = True
 
     def ended(self, answer_bytes: int, *, last: bool) -> None:
         """It is answered with so many bytes; the last is followed by no request."""

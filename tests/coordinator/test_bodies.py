@@ -366,17 +366,31 @@ async def test_a_caller_that_hangs_up_leaves_no_error_in_the_log(caplog):
 
 
 @pytest.mark.parametrize(
-    "codings", ["gzip, chunked", "deflate,chunked", "foo, chunked", "identity, chunked"]
+    "codings",
+    ["gzip, chunked", "deflate,chunked", "foo, chunked", "identity, chunked", ",chunked", ""],
 )
-async def test_a_body_that_is_more_than_chunked_is_refused_and_not_read_as_if_it_were_not(
-    codings: str,
-) -> None:
+async def test_a_body_that_is_more_than_chunked_is_refused_and_hung_up_on(codings: str) -> None:
     head = post(content_type=ANY, Transfer_Encoding=codings)
-    reply = await exchange(echo, head + chunked(b"abc"))
+
+    async with serving(echo) as port, calling(port) as caller:
+        await caller.send(head + (chunked(b"abc") if codings else b""))
+        reply = await caller.reply()
+        assert await caller.closed()
 
     assert (reply.status, reply.json()["code"]) == (415, "unsupported-content-encoding")
     assert reply.json()["field"] == "Transfer-Encoding"
     assert reply.json()["accepted"] == ["chunked"]
+
+
+async def test_chunks_in_http_1_0_are_refused_and_hung_up_on() -> None:
+    head = post(content_type=ANY, Transfer_Encoding="chunked", Connection="keep-alive")
+
+    async with serving(echo) as port, calling(port) as caller:
+        await caller.send(head.replace(b"HTTP/1.1", b"HTTP/1.0") + chunked(b"abc"))
+        reply = await caller.reply()
+        assert await caller.closed()
+
+    assert (reply.status, reply.json()["field"]) == (400, "Transfer-Encoding")
 
 
 async def test_the_name_of_the_one_transfer_coding_has_no_case():
