@@ -17,6 +17,10 @@ MAX_HEAD_BYTES = 32 * 1024
 #: A chunk's size, and what is kept of its line until that ends.
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}(?=[;\r]|$)")
 _LINE_BYTES = 32
+#: So many chunks may be as small as they like; of more, whose average is below, the end is not
+#: looked for: that would take longer than to parse them.
+_CHUNKS = 1024
+_CHUNK_BYTES = 64
 
 
 class HeadWatch:
@@ -67,9 +71,9 @@ class HeadWatch:
 
 
 class BodyWatch:
-    """Where a body ends. One that the parser will refuse has no end."""
+    """Where a body ends. One that the parser will refuse has no end that can be told."""
 
-    __slots__ = ("_chunked", "_last", "_left", "_line", "complete")
+    __slots__ = ("_chunked", "_chunks", "_last", "_left", "_line", "_size", "complete")
 
     def __init__(self, length: int | None) -> None:
         """
@@ -78,15 +82,23 @@ class BodyWatch:
         """
         self._chunked = length is None
         self._left: float = length or 0  # bytes, of the body or a chunk
+        self._chunks = self._size = 0
         self._line = b""  # that has not ended
         self._last = False  # only trailers follow
         self.complete = length == 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether nobody will tell where it ends."""
+        return self._left == math.inf
 
     def feed(self, data: bytes) -> int:
         """Looks at what arrived; how many of these bytes are the body's."""
         at = 0
         while at < len(data) and not self.complete:
             if self._left:
+                if self.lost:
+                    return len(data)
                 step = int(min(self._left, len(data) - at))
                 self._left -= step
                 at += step
@@ -107,9 +119,12 @@ class BodyWatch:
             self.complete = line in (b"\r", b"")
             return
         digits = _SIZE.match(line)
-        if digits is None:
+        size = int(digits[0], 16) if digits else 0
+        self._chunks += 1
+        self._size += size
+        tiny = self._chunks > _CHUNKS and self._size < _CHUNK_BYTES * self._chunks
+        if digits is None or tiny:
             self._left = math.inf
             return
-        size = int(digits[0], 16)
         self._last = not size
         self._left = size and size + len(b"\r\n")

@@ -149,7 +149,7 @@ class Watched(web.RequestHandler):
     @property
     def is_to_leave(self) -> bool:
         """Whether the answer that is due is the last. What was sent already is answered."""
-        if self._broken:
+        if self._broken or (self._body is not None and self._body.lost):
             return True
         return self._watch.doors.closing and not self._has_more and not unseen_bytes(self._pipe)
 

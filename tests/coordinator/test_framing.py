@@ -90,4 +90,14 @@ def test_chunks_that_are_none_have_no_end(line: bytes) -> None:
     body = BodyWatch(None)
     sent = line + b"\r\n0\r\n\r\n0\r\n\r\n"
 
-    assert (body.feed(sent), body.complete) == (len(sent), False)
+    assert (body.feed(sent), body.complete, body.lost) == (len(sent), False, True)
+
+
+@pytest.mark.parametrize(("size", "is_lost"), [(1, True), (63, True), (64, False)])
+def test_the_end_of_thousands_of_tiny_chunks_is_not_looked_for(size: int, is_lost: bool) -> None:
+    body = BodyWatch(None)
+    body.feed(b"%x\r\n%b\r\n" % (size, b"x" * size) * 1024)
+    assert not body.lost
+
+    body.feed(b"%x\r\n%b\r\n" % (size, b"x" * size))
+    assert body.lost is is_lost
