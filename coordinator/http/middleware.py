@@ -24,6 +24,7 @@ from coordinator.http.replies import REQUEST_ID_HEADER, SERVER_NAME
 from coordinator.http.watched import Watched
 from coordinator.metrics import count_cancelled, count_request, received
 from coordinator.records import Part, Record
+from wire.quoting import quoted
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def _check_codings(request: web.Request, connection: Watched) -> None:
     if codings.strip().lower() != "chunked":
         connection.distrust()
         raise errors.UnsupportedContentEncoding(
-            f"Transfer-Encoding {codings!r} is not accepted; chunked alone is",
+            f"Transfer-Encoding {quoted(codings)} is not accepted; chunked alone is",
             field="Transfer-Encoding",
             members={"accepted": ["chunked"]},
         )
