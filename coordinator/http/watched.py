@@ -341,13 +341,14 @@ def _made(
     One whose target has no path (`CONNECT x:443`, `GET http://x`) is one for "/": aiohttp's
     router looks at none of ours for it, and so answers for itself what `nowhere` is for.
     """
-    error: DemitasseError
+    error: DemitasseError = errors.BadRequest("the request has no target")
     try:
-        if message.url.absolute:
-            _ = message.url.host  # decoded
-            if message.url.path_safe == "/":
-                message = message._replace(url=_ROOT)
-        return make(message, payload, connection, *rest)
+        if message.path:  # else it has no URL either
+            if message.url.absolute:
+                _ = message.url.host  # decoded
+                if message.url.path_safe == "/":
+                    message = message._replace(url=_ROOT)
+            return make(message, payload, connection, *rest)
     except UnicodeError:
         error = errors.BadRequest("the host in the target of the request is no name")
     except Exception:

@@ -198,6 +198,7 @@ UNNAMED = {
     "an address that does not end": b"GET http://[::1/livez HTTP/1.1",
     "no host": b"GET http:///livez HTTP/1.1",
     "a null in the host": b"GET http://a\0b/livez HTTP/1.1",
+    "a tunnel to nowhere": b"CONNECT  ",
 }
 
 
