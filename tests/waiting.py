@@ -21,3 +21,18 @@ async def eventually(condition: Callable[[], object], what: str) -> None:
             return
         assert time.monotonic() < end, f"waited in vain until {what}"
         await asyncio.sleep(0.002)
+
+
+class Turns:
+    """Counts how often the event loop has come round."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self._next()
+
+    def _next(self) -> None:
+        self.now += 1
+        self._handle = asyncio.get_running_loop().call_soon(self._next)
+
+    def stop(self) -> None:
+        self._handle.cancel()

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 
 from coordinator.http.lookout import Lookout
-from tests.waiting import eventually
-
-
-class Turns:
-    """Counts how often the event loop has come round."""
-
-    def __init__(self) -> None:
-        self.now = 0
-        self._next()
-
-    def _next(self) -> None:
-        self.now += 1
-        self._handle = asyncio.get_running_loop().call_soon(self._next)
-
-    def stop(self) -> None:
-        self._handle.cancel()
+from tests.waiting import Turns, eventually
 
 
 class Connection:

@@ -11,6 +11,7 @@ import pytest
 from coordinator.errors import InvalidJson
 from coordinator.http import payloads
 from coordinator.http.turns import LARGE_BYTES
+from tests.waiting import Turns
 from wire.tensor import TensorSpec
 
 SPECS = {"x": TensorSpec("float32", (-1,))}
@@ -18,24 +19,9 @@ LARGE = json.dumps({"inputs": {"x": [0.5] * (LARGE_BYTES // 4)}}).encode()
 SMALL = b'{"inputs": {"x": [0.5]}}'
 
 
-class Clock:
-    """Counts the turns of the event loop."""
-
-    def __init__(self) -> None:
-        self.now = 0
-        self._next()
-
-    def _next(self) -> None:
-        self.now += 1
-        self._handle = asyncio.get_running_loop().call_soon(self._next)
-
-    def stop(self) -> None:
-        self._handle.cancel()
-
-
 async def turns_of(*bodies: bytes) -> list[int]:
     """In which turn each of these, which are there at once, was taken apart."""
-    clock = Clock()
+    clock = Turns()
 
     async def turn(body: bytes) -> int:
         with contextlib.suppress(InvalidJson):
