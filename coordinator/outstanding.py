@@ -65,10 +65,12 @@ class Outstanding:
         return self._waiting.pop(id, None) is not None
 
     def fail(self, detail: str) -> None:
-        """Everything fails, each with an error of its own, since each raises it."""
-        waiting, self._waiting = self._waiting, {}
-        for each in waiting.values():
-            _tell(each, NotServing(detail))
+        """Everything fails, each with an error of its own, since each raises it.
+
+        But for what is given up meanwhile, by what another one's end leads to.
+        """
+        for id in list(self._waiting):
+            self.settle(id, NotServing(detail))
         if self._watch is not None:
             self._watch.cancel()
             self._watch, self._watched = None, math.inf

@@ -171,7 +171,7 @@ class Awaited:
 
     def ask(self, body: Buffer, deadline: float, settle: Settle) -> None:
         self._task = asyncio.get_running_loop().create_task(self._outcome(body, deadline))
-        self._task.add_done_callback(partial(_told, settle))
+        self._task.add_done_callback(partial(self._told, settle))
 
     async def _outcome(self, body: Buffer, deadline: float) -> Outcome:
         outcome, self.decode_seconds = await self._work(self._seated(), body, deadline)
@@ -188,16 +188,16 @@ class Awaited:
             task.cancel()
         self._places.close()
 
+    def _told(self, settle: Settle, task: asyncio.Task[Outcome]) -> None:
+        """Passes the outcome on; a fault of ours is logged in full, and shown to nobody.
 
-def _told(settle: Settle, task: asyncio.Task[Outcome]) -> None:
-    """Passes the task's outcome on; a fault of ours is logged in full, and shown to nobody."""
-    if task.cancelled():
-        return
-    error = task.exception()
-    if error is None:
-        settle(task.result())
-    elif isinstance(error, DemitasseError):
-        settle(error)
-    else:
-        _log.error("an errand failed", exc_info=error)
-        settle(Internal())
+        Called one turn of the event loop after the task has ended, and nobody may wait by then.
+        """
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, DemitasseError):
+            _log.error("an errand failed", exc_info=error)
+            error = Internal()
+        if self._task is task:  # not closed since
+            settle(task.result() if error is None else error)

@@ -170,7 +170,8 @@ def running(
     assert gone
     assert not list(platform.temporary.iterdir()), "temporary files were left"
     assert shared_memory() <= named, "shared memory was left"
-    assert not tracebacks(home / "logs")
+    found = tracebacks(home / "logs")
+    assert not found, f"tracebacks in the logs: {found}"
 
 
 def _nothing_is_kept(platform: Platform, before: dict[int, int]) -> None:

@@ -5,10 +5,11 @@ Each on both roads: a `TE` header makes it aiohttp's.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from edge import Caller, Reply, calling
 from stage import Coordinator, Host, Stage, photo
 from test_sharing import Counted, joined
 
+from coordinator.errors import DeadlineExceeded
+from coordinator.http.errands import Awaited
 from tests.waiting import eventually
 
 ROADS = pytest.mark.parametrize("road", ["", "TE: trailers\r\n"], ids=["express", "aiohttp"])
@@ -233,3 +236,24 @@ async def test_a_fault_of_ours_is_a_500_without_internals(
     assert b"secret" not in reply.body
     assert "/secret/path" in caplog.text
     await nothing_is_held(coordinator, "picture", "decoder")
+
+
+@pytest.mark.parametrize("ends", ["answered", "refused"])
+async def test_whoever_closes_an_errand_just_as_it_ends_is_told_nothing(
+    ends: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[Any] = []
+
+    async def work(*_: Any) -> Any:
+        if ends == "refused":
+            raise DeadlineExceeded()
+        return "an outcome", 0.0
+
+    errand = Awaited(version=None, admit=nullcontext, first="gate", work=work)
+    errand.ask(b"", 0.0, told.append)
+    await asyncio.sleep(0)  # its task has ended; what follows from that is called next
+    errand.close()
+    await asyncio.sleep(0)
+
+    assert told == []
+    assert not caplog.records

@@ -82,3 +82,13 @@ async def test_one_who_cannot_be_told_does_not_keep_the_others_from_it(
 
     assert len(told) == 1
     assert "could not be passed on" in caplog.text
+
+
+async def test_when_all_is_lost_whoever_is_given_up_by_anothers_end_is_told_nothing():
+    outstanding = Outstanding(nobody)
+    outstanding.expect(1, Waiting(lambda _: outstanding.forget(2), math.inf))
+    outstanding.expect(2, Waiting(lambda _: pytest.fail("told"), math.inf))
+
+    outstanding.fail("gone")
+
+    assert not outstanding.forget(2)
