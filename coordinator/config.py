@@ -97,12 +97,15 @@ class Settings:
     ] = 8 * MIB
     max_connections: Annotated[
         int,
-        About("The most connections that are open at a time, per coordinator process.", least=1),
+        About(
+            "The most connections that are open at a time, per listener of a coordinator process.",
+            least=1,
+        ),
     ] = 8192
     max_connections_per_address: Annotated[
         int,
         About(
-            "The most of them from one address, such as a proxy's; likewise per process.", least=1
+            "The most of them from one address, such as a proxy's; likewise per listener.", least=1
         ),
     ] = 2048
     head_timeout: Annotated[

@@ -13,6 +13,8 @@ _BYTES_PER_PIXEL = {"1": 2, "L": 1, "LA": 5, "I;16": 3, "P": 5, "RGB": 4, "RGBA"
 #: libwebp's animation decoder has two canvases beside the frame, and Pillow copies that twice.
 WEBP_BYTES_PER_PIXEL = 17
 _SAMPLES = {"RGB": 3, "LA": 2, "RGBA": 4}
+#: Longer than cameras and screens have; to resize such a strip costs a fifth of its decode.
+LONG_SIDE = 16_384
 
 
 def bytes_per_pixel(image: Image.Image, format_name: str) -> int:
@@ -27,12 +29,15 @@ def bytes_per_pixel(image: Image.Image, format_name: str) -> int:
 def png_work(image: ImageFile.ImageFile) -> int:
     """Of a PNG that was opened and not loaded: its pixels in bytes, as they are filtered.
 
-    With a quarter more where they are interlaced, and a byte for each that is laid on white.
+    With a quarter more where they are interlaced, or a strip to resize, and a byte for each that
+    is laid on white.
     """
     raw, _, rest = str(image.tile[0].args).partition(";")
     bits = 1 if raw == "1" else int(rest.rstrip("B") or 8)
     work = -(-image.width * _SAMPLES.get(raw, 1) * bits // 8) * image.height
     if image.info.get("interlace"):
+        work += work // 4
+    if max(image.size) > LONG_SIDE:
         work += work // 4
     if image.has_transparency_data:
         work += image.width * image.height

@@ -43,12 +43,9 @@ def main() -> int:
         print(f"{arguments.spec}: {error}", file=sys.stderr)
         return 2
     try:
-        credentials = credentials_from(os.environ)
+        credentials = _credentials(arguments.address)
     except InvalidCredentials as error:
         print(error, file=sys.stderr)
-        return 2
-    if not arguments.address.startswith("unix:") and credentials.secret is None:
-        print(f"{arguments.address}: links over TCP need a secret; see {SECRET}", file=sys.stderr)
         return 2
     uvloop.run(_serve(spec, arguments.address, arguments.grace, credentials))
     return 0
@@ -66,6 +63,22 @@ def _arguments() -> argparse.Namespace:
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
     )
     return parser.parse_args()
+
+
+def _credentials(address: str) -> Credentials:
+    """Those of links over TCP; a Unix socket has none, whatever the variables say.
+
+    Coordinators of this machine have the same variables, for other ends.
+
+    Raises:
+        InvalidCredentials: names the variable or the address, and what to do.
+    """
+    if address.startswith("unix:"):
+        return Credentials()
+    credentials = credentials_from(os.environ)
+    if credentials.secret is None:
+        raise InvalidCredentials(f"{address}: links over TCP need a secret; see {SECRET}")
+    return credentials
 
 
 async def _serve(

@@ -142,8 +142,14 @@ def _written(format_name: str, mode: str, size: tuple[int, int], **options: obje
 
 
 def _shapes() -> Iterator[tuple[str, Bomb]]:
-    for width, height in ((65_535, 1), (1, 65_535), (65_535, 610), (610, 65_535)):
-        yield f"PNG, {width} x {height}", Bomb(partial(pngs.flat, width, height), READ)
+    for width, height, becomes in (
+        (65_535, 1, READ),
+        (1, 65_535, READ),
+        (65_535, 488, READ),
+        (488, 65_535, READ),
+        (65_535, 610, TOO_COSTLY),
+    ):
+        yield f"PNG, {width} x {height}", Bomb(partial(pngs.flat, width, height), becomes)
     yield "PNG, 40,000,000 x 1", Bomb(partial(pngs.flat, 40_000_000, 1), TOO_LARGE)
     yield "PNG, 41 megapixels", Bomb(partial(pngs.flat, 8_200, 5_000), TOO_LARGE)
     yield (

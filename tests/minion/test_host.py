@@ -567,11 +567,20 @@ async def test_a_host_with_a_file_that_will_not_do_says_which(
     file.write_text("open secret, open door")
     file.chmod(0o644)
 
-    status, said = await failing_start(tmp_path, "unix:/none", {variable: str(file)})
+    status, said = await failing_start(tmp_path, "tcp:127.0.0.1:0", {variable: str(file)})
 
     assert status == 2
     assert re.search(why, said)
     assert "open secret" not in said
+
+
+async def test_a_host_on_a_unix_socket_is_not_concerned_by_what_coordinators_have_for_tcp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMITASSE_LINK_CA_FILE", str(tmp_path / "ca.pem"))
+
+    async with process(tmp_path, service("Echo")) as (_, client):
+        await ready(client)
 
 
 def test_a_spec_survives_its_file(tmp_path: Path) -> None:
