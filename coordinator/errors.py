@@ -57,7 +57,7 @@ not here: `http/replies` has the one table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from wire.quoting import shortened
@@ -416,3 +416,13 @@ class Internal(DemitasseError):
     """Something went wrong on our side."""
 
     code = "internal-error"
+
+
+def _codes(kind: type[DemitasseError]) -> Iterator[str]:
+    yield kind.code
+    for each in kind.__subclasses__():
+        yield from _codes(each)
+
+
+CODES = frozenset(_codes(DemitasseError))
+"""All that there are, but for the words of models."""

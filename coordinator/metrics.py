@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections import Counter as Tally
+from collections import defaultdict
 
 from prometheus_client import (
     REGISTRY,
@@ -22,7 +23,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from coordinator.errors import ModelFailure, Overloaded
+from coordinator.errors import CODES, InvalidInput, ModelFailure, Overloaded
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -73,6 +74,9 @@ CACHE_STORE_FAILURES = Counter(
 _REFUSALS = {Overloaded.code} | {each.code for each in Overloaded.__subclasses__()}
 #: Those of requests that a model did not manage, which have such statuses too.
 _FAILURES = {each.code for each in ModelFailure.__subclasses__()}
+_OURS = CODES | {"ok"}
+#: Of the words of models, by model or route; those of the image tier are among them.
+_MOST_WORDS = 50
 
 
 #: The route of what is no request: a broken head, one that never ends, a connection too many.
@@ -93,6 +97,7 @@ _received: dict[str, list[int]] = {}
 _requests: Tally[tuple[str, int, str]] = Tally()
 _cancelled: Tally[tuple[str, str]] = Tally()
 _answers: Tally[tuple[str, str, str]] = Tally()
+_words: defaultdict[str, set[str]] = defaultdict(set)
 _pending: Tally[tuple[str, str]] = Tally()
 _shared: Tally[tuple[str, str]] = Tally()
 _cache_lookups: Tally[tuple[str, str, str]] = Tally()
@@ -126,7 +131,7 @@ def ending_of(status: int, code: str) -> str:
 
 def count_request(route: str, status: int, code: str, seconds: float) -> None:
     """One request was answered; `code` is `ok`, or that of its error."""
-    _requests[route, status, code] += 1
+    _requests[route, status, code if code in _OURS else _word(route, code)] += 1
     durations = _durations.get(route)
     if durations is None:
         durations = _durations[route] = _Durations()
@@ -142,7 +147,22 @@ def count_unasked(status: int, code: str) -> None:
 
 def count_answer(model: str, version: str, code: str) -> None:
     """One model answered one example; `code` is `ok`, or that of its error."""
-    _answers[model, version, code] += 1
+    _answers[model, version, code if code in _OURS else _word(model, code)] += 1
+
+
+def _word(of: str, code: str) -> str:
+    """What a code that is none of ours is counted as: itself, of the first ones there were.
+
+    Each is a series for good, and an author may have put a number into it.
+
+    Args:
+        of: the model or route that it was said of.
+    """
+    words = _words[of]
+    if code not in words and len(words) == _MOST_WORDS:
+        return InvalidInput.code
+    words.add(code)
+    return code
 
 
 def count_pending(model: str, version: str) -> None:

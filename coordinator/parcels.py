@@ -57,7 +57,8 @@ class Parcels:
             offset = self._cut
             self._cut += room
         else:
-            larger = [each for each, free in self._free.items() if each > room and free]
+            # A copy: pieces come back from other threads as well.
+            larger = [each for each, free in list(self._free.items()) if each > room and free]
             if not larger:
                 return None
             room = min(larger)

@@ -232,20 +232,21 @@ class Replica:
             log.log(level, "no link to %s: %s", self.place.id, why)
 
     async def _use(self, link: Link) -> None:
-        stranger = self._stranger(link.ready.result())
-        if stranger:
-            link.close()
-            raise NotServing(stranger)
-        self._missed = ""
-        applied = None
-        while self.tuning is not None and self.tuning != applied:  # it may change meanwhile
-            applied = self.tuning
-            await _apply(link, applied)
-        self._link = link
         try:
+            stranger = self._stranger(link.ready.result())
+            if stranger:
+                raise NotServing(stranger)
+            self._missed = ""
+            applied = None
+            while self.tuning is not None and self.tuning != applied:  # it may change meanwhile
+                applied = self.tuning
+                await _apply(link, applied)
+            self._link = link
             await link.closed
         finally:
             self._link = None
+            if not link.closed.done():
+                link.close()
         log.info("lost the link to %s: %s", self.place.id, link.ending)
 
     def _stranger(self, ready: Ready) -> str:

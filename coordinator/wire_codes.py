@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coordinator.errors import (
+    CODES,
     DeadlineExceeded,
     DeadlineUnmeetable,
     DemitasseError,
@@ -55,12 +56,15 @@ def from_wire(
     Args:
         code: one of `wire.errors.Code`, or the model's own word.
         numbers: those from which a refusal follows, by name.
-        invalid_input: the model called its input invalid, so that `code` may be any word.
-            The image tier's `image-*` codes are known without it.
+        invalid_input: the model called its input invalid, so that `code` may be any word; one
+            of ours does not stand for what it says then. The image tier's `image-*` codes
+            are known without it.
     """
+    if invalid_input:
+        return InvalidInput(detail, code=None if code in CODES else code)
     kind = _FROM_WIRE.get(code)
     if kind is not None:
         return kind(detail, retry_after=retry_after, members=numbers)
-    if invalid_input or code.startswith("image-"):
+    if code.startswith("image-"):
         return InvalidInput(detail, code=code)
     return Internal(f"a minion answered with the unknown code {quoted(code)}")

@@ -244,6 +244,14 @@ class LocalDeployment:
         await self._follow_registry(await asyncio.to_thread(self._catalog.snapshot))
         self._write_status()
 
+    async def _look_after_the_last(self) -> None:
+        await self._keep_leases()
+        self._write_status()
+
+    async def _take_back(self) -> None:
+        forget_status(self.settings.home)
+        await self._leases.drop_all()
+
     async def _keep_leases(self) -> None:
         living = [minion.id for minion in self._minions.values() if minion.pid is not None]
         await self._leases.keep(living, self.settings.lease_ttl)
@@ -325,12 +333,11 @@ class LocalDeployment:
             if aborted in done:
                 self._kill_everything()
             # Those that drain are alive: requests in progress are on their way there.
-            await self._attempt(self._keep_leases())
-            self._write_status()
+            await self._attempt(self._look_after_the_last())
         aborted.cancel()
         await draining
-        forget_status(self.settings.home)
-        await self._leases.drop_all()
+        # What cannot be taken back lapses: a lease soon, and the status with this process.
+        await self._attempt(self._take_back())
 
     async def _drain(self, fronts: Fronts) -> None:
         self.finished = await fronts.stop()

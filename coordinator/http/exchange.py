@@ -103,7 +103,9 @@ class Exchange:
             return self._errand.memory(length)
         except DemitasseError as error:
             self.refuse(error)
-            return None
+        except Exception:
+            self._blunder()
+        return None
 
     def ask(self, body: bytes | memoryview) -> None:
         """Sets to work, now that all is here."""

@@ -37,6 +37,9 @@ _FROM_AIOHTTP: dict[int, type[DemitasseError]] = {
     417: errors.UnsupportedExpectation,
 }
 
+#: What aiohttp raises where somebody reads from, or writes to, a connection that is closed.
+_GONE = (ConnectionError, RuntimeError)
+
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -64,7 +67,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         response = _refusal(request, _from_aiohttp(exception), request_id)
         if hdrs.ALLOW in exception.headers:
             response.headers[hdrs.ALLOW] = exception.headers[hdrs.ALLOW]
-    except Exception:
+    except Exception as error:
+        if connection.has_left and isinstance(error, _GONE):
+            raise asyncio.CancelledError from None
         path = request.rel_url.raw_path  # as it came: decoded, it could end the line
         _log.exception("request %s: %s %s failed", request_id, request.method, path)
         response = _refusal(request, errors.Internal(), request_id)

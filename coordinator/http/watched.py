@@ -91,6 +91,7 @@ class Watched(web.RequestHandler):
     __slots__ = (
         "_address",
         "_ahead",
+        "_answered",
         "_body",
         "_broken",
         "_content",
@@ -117,6 +118,7 @@ class Watched(web.RequestHandler):
         self._head = HeadWatch()
         self._body: BodyWatch | None = None  # that follows the head
         self._content: StreamReader | None = None  # the same, for whoever answers
+        self._answered = False  # whoever that was has done so
         self._broken = False  # nothing more is read: nobody could tell what it is
         self._held = False  # a request has arrived to its end and is not answered
         self._ahead = b""  # what came behind it
@@ -137,14 +139,20 @@ class Watched(web.RequestHandler):
     def ended(self, answer_bytes: int, *, last: bool) -> None:
         """It is answered with so many bytes; the last is followed by no request."""
         self._reading.written += answer_bytes
-        self._content = None
+        self._answered = True
         if last:
             return
+        self._content = None
         self._head.expect()
         self._body = None
         self._held = bool(self._ahead)
         if self._held:  # not before this answer is on its way
             asyncio.get_running_loop().call_soon(self._go_on)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether nobody will read an answer: its caller hung up, or was hung up on."""
+        return self._pipe.is_closing()
 
     @property
     def is_to_leave(self) -> bool:
@@ -271,7 +279,7 @@ class Watched(web.RequestHandler):
             else:
                 length = int(message.headers.get(hdrs.CONTENT_LENGTH, 0))
                 self._body = BodyWatch(None if message.chunked else length)
-                self._content = payload
+                self._content, self._answered = payload, False
         return size
 
     def _take_body(self, data: bytes) -> int:
@@ -297,11 +305,10 @@ class Watched(web.RequestHandler):
             return
         self._messages.pop()
         self._held = self._broken = True
-        if self._content is None:  # all is said
-            self.force_close()
-        else:
+        assert self._content is not None
+        if not self._answered:  # else aiohttp throws the rest away, and then closes
             self._content.set_exception(web.RequestPayloadError("it is broken"))
-            self._content.feed_eof()
+        self._content.feed_eof()
 
     def handle_error(
         self,

@@ -168,6 +168,9 @@ class Keeper:
                 await worker.live()
         except OSError as error:
             worker.end(f"cannot be started: {error.strerror}")
+        except Exception:  # or its place would be empty for good
+            log.exception("worker %s could not be looked after", worker.pid)
+            worker.end("could not be looked after")
         finally:
             self._starting.pop(worker, None)
         self._answered += worker.answered

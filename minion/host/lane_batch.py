@@ -15,8 +15,11 @@ from minion.host.handed import Outputs
 from minion.host.poison import Loss
 from wire.answers import Answer
 from wire.batches import BatchFailure, BatchResult, Invalid
+from wire.errors import Code
 from wire.reasons import Reason
 from wire.tensor import Tensor, made
+
+_OURS = {each.value for each in Code}
 
 
 class Origin(Protocol):
@@ -84,10 +87,17 @@ def outcomes_of(batch: LaneBatch, result: BatchResult, outputs: Outputs) -> list
     outcomes: list[Outcome] = []
     for example, entry in zip(batch.members, result.answers, strict=True):
         if isinstance(entry, Invalid):
-            outcomes.append(Failed(*entry))
+            outcomes.append(_failed(entry))
             continue
         tensors = [outputs.tensor(ref, result) for ref in entry.tensors] if entry.tensors else ()
         answer = made(Answer, (entry.packed, tensors))
         told = (answer, size, started - example.submitted, seconds, reason)
         outcomes.append(made(Answered, told))
     return outcomes
+
+
+def _failed(entry: Invalid) -> Failed:
+    """As the worker says it; but a model that calls its input invalid does not speak for us."""
+    if entry.invalid_input and entry.code in _OURS:
+        return Failed(Code.INVALID_INPUT.value, entry.detail, True)
+    return Failed(*entry)

@@ -67,7 +67,7 @@ async def start_worker(spec: ServiceSpec, wanted: Wanted, children: Children) ->
     if spec.template is not None:
         try:
             return await _fork(spec, spec.template, wanted)
-        except (OSError, WireError) as error:
+        except (OSError, ValueError) as error:  # an environment, too, may be no UTF-8
             log.info("not forked from its template (%s), started plainly", error)
     return await _spawn(spec, wanted, children)
 

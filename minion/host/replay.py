@@ -45,11 +45,6 @@ class Replay:
         """The largest batch that was seen."""
         return max(size for size, _, _ in self._ran)
 
-    @property
-    def most_running(self) -> int:
-        """The most batches that were seen side by side."""
-        return max(self._off)
-
     def observed(self) -> Sequence[Ran]:
         return self._ran
 

@@ -157,6 +157,32 @@ async def test_a_chunk_that_is_broken_later_is_answered_at_once_and_hung_up_on(
     assert not caplog.records
 
 
+async def test_a_chunk_that_is_broken_behind_an_answer_is_thrown_away_with_the_rest(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def full(request: web.Request) -> web.Response:
+        raise QueueFull
+
+    async with serving(full) as port, calling(port) as caller:
+        await caller.send(post(content_type=ANY, Transfer_Encoding="chunked"))
+        assert (await caller.reply()).status == 429
+        await caller.send(chunked(b"ab", end=False) + b"xyz\r\n")
+        assert await caller.closed()
+
+    assert not caplog.records
+
+
+async def test_who_hangs_up_before_the_100_is_no_fault_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(echo) as port:
+        for _ in range(20):
+            async with calling(port) as caller:
+                await caller.send(post(content_type=ANY, Expect="100-continue", Content_Length="2"))
+
+    assert not caplog.records
+
+
 async def test_a_broken_chunk_is_the_callers_fault():
     async with serving(echo) as port, calling(port) as caller:
         await caller.send(post(content_type=ANY, Transfer_Encoding="chunked") + b"2\r\nab\r\n")

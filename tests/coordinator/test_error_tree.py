@@ -81,6 +81,13 @@ def test_a_models_own_word_for_bad_input_is_kept():
     assert from_wire("too-dark", "nothing to see", invalid_input=True).code == "too-dark"
 
 
+@pytest.mark.parametrize("code", sorted(errors.CODES))
+def test_a_model_that_calls_its_input_invalid_does_not_speak_for_the_platform(code):
+    error = from_wire(code, "nothing to see", invalid_input=True)
+
+    assert (error.code, status_of(error), error.retryable) == ("invalid-input", 422, False)
+
+
 def test_an_unknown_code_is_our_fault_and_its_text_stays_inside():
     error = from_wire("surprise", "/secret/path")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from stage import Coordinator, Stage, photo
 
@@ -51,6 +52,38 @@ async def test_requests_are_counted_by_route_status_and_code_and_timed_as_often(
     assert total(after, requests, status="404", code="unknown-model", **route) == 1
     assert total(after, requests, status="404", code="unknown-route", route="unknown") == 1
     assert total(after, requests) == total(after, "demitasse_request_seconds_count")
+
+
+@pytest.mark.parametrize("word", ["draining", "not-ready", "queue-full", "deadline-exceeded"])
+async def test_a_models_word_that_is_one_of_ours_does_not_speak_for_us(
+    stage: Stage, word: str
+) -> None:
+    stage.publish("gate")
+    host = await stage.host("gate")
+    coordinator = await stage.coordinator()
+
+    answer = await coordinator.infer("gate", 1, parameters={"invalid": word})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-input")
+    assert host.lane.bouncer.admitted == 1
+
+
+async def test_of_a_models_words_the_first_have_series_and_the_others_are_counted(
+    stage: Stage,
+) -> None:
+    stage.publish("gate", name="talkative")
+    await stage.host("talkative")
+    coordinator = await stage.coordinator()
+    before = await scraped(coordinator)
+
+    for number in range(70):
+        await coordinator.infer("talkative", 1, parameters={"invalid": f"no-{number}"})
+    after = await scraped(coordinator) - before
+
+    answers = "demitasse_answers_total"
+    assert total(after, answers, model="talkative") == 70
+    assert total(after, answers, model="talkative", code="no-0") == 1
+    assert total(after, answers, model="talkative", code="invalid-input") == 20
 
 
 async def test_answers_are_counted_by_model_and_code_the_image_tiers_among_them(

@@ -325,6 +325,17 @@ async def test_failures_have_a_status_and_a_word(
     assert (answer[0], answer[1]["code"]) == (code, word)
 
 
+@pytest.mark.parametrize("word", ["queue-full", "draining", "deadline-exceeded"])
+async def test_a_model_that_calls_its_input_invalid_does_not_speak_for_the_host(
+    start_host: StartHost, word: str
+) -> None:
+    host = await start_host("Refuses", options={"word": word})
+
+    answer = await infer(host, [POISON])
+
+    assert (answer[0], answer[1]["code"]) == (422, "invalid-input")
+
+
 async def test_past_the_limit_is_a_429_with_a_time(start_host: StartHost, gate: Gate) -> None:
     host = await start_host("Gated", queue_limit=2, options=gate.options)
     inside = [asyncio.create_task(infer(host, [value])) for value in (1, 2)]

@@ -165,11 +165,17 @@ class QuitsWhileLoading(Model):
 
 
 class Refuses(Model):
-    """Raises for the first poisoned example, as authors do who look at one at a time."""
+    """Raises for the first poisoned example, as authors do who look at one at a time.
+
+    With option `word` that is what it says.
+    """
+
+    def load(self, context):
+        self.word = context.options.get("word", "unlucky")
 
     def predict(self, batch):
         for index in poisoned(batch):
-            raise InvalidInput(index, "unlucky number", code="unlucky")
+            raise InvalidInput(index, "unlucky number", code=self.word)
         return said(batch)
 
 
