@@ -128,6 +128,16 @@ async def test_two_packages_do_not_see_each_others_modules(
     assert {each["parent"] for each in told} == {template.pid}
 
 
+async def test_where_the_environment_cannot_be_told_a_template_a_worker_is_started_plainly(
+    start_lane: StartLane, template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANG", "\udcff")  # a byte that is no UTF-8
+
+    lane = await start_lane("Echo", template=template.socket)
+
+    assert lane.keeper.workers[0].pid in children(os.getpid())
+
+
 async def test_a_package_with_a_module_that_the_template_has_too_is_started_plainly(
     start_lane: StartLane, template: Template, package: Callable[..., Path]
 ) -> None:
