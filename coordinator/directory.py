@@ -81,13 +81,18 @@ class Directory:
             return snapshot
 
     async def follow(self) -> None:
-        """Refreshes for ever. A database that is away is logged, and asked again."""
+        """Refreshes for ever. A database that is away is asked again, and logged once for each
+        reason."""
+        trouble = ""
         while True:
             await asyncio.sleep(self._interval)
+            before, trouble = trouble, ""
             try:
                 await self.refresh()
-            except Exception:
-                log.exception("the registry cannot be read; going on with what is known")
+            except Exception as error:
+                trouble = str(error).partition("\n")[0] or type(error).__name__
+                if trouble != before:
+                    log.exception("the registry cannot be read; going on with what is known")
 
     async def _tune(self, entry: ModelEntry) -> None:
         for version in entry.versions.values():
