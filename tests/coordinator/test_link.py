@@ -25,20 +25,24 @@ from coordinator.errors import (
     NotServing,
     PayloadTooLarge,
 )
+from coordinator.fleet import Fleet
 from coordinator.link import Link, open_link
 from coordinator.outstanding import settling
 from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
+from coordinator.replica import Place
 from minion.host.server import create_app
 from minion.host.spec import write_spec
 from tests.waiting import eventually
 from wire.answers import Answer
 from wire.credentials import Credentials, Secret
 from wire.examples import Result
+from wire.frames import FrameReader
 from wire.greetings import Hello, Ready
-from wire.heartbeats import HEARTBEAT_SECONDS, SILENT_LOOKS
+from wire.heartbeats import HEARTBEAT_SECONDS, SILENT_LOOKS, Heartbeat
+from wire.messages import decode
 from wire.status import Status
 from wire.tensor import Tensor
-from wire.tuning import Tuning
+from wire.tuning import Tune, Tuning
 
 MIB = 2**20
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
@@ -163,6 +167,26 @@ def given_up() -> int:
     gc.collect()
     futures = [each for each in gc.get_objects() if isinstance(each, asyncio.Future)]
     return sum(each.cancelled() for each in futures)
+
+
+async def test_a_link_to_a_replica_that_is_retired_while_it_is_tuned_is_closed() -> None:
+    asked = asyncio.Event()
+
+    async def never_tuned(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(SWITCHED + READY)
+        frames = FrameReader()
+        while data := await reader.read(4096):
+            for frame in frames.feed(data):
+                if isinstance(decode(frame), Tune):
+                    asked.set()
+            writer.writelines(Heartbeat().encode())  # it lives, and the link with it
+
+    async with asyncio.timeout(15), somebody(never_tuned) as address:  # which waits for the end
+        fleet = Fleet("test")
+        fleet.update([Place("gate-0", "gate", "1.0.0", address, 1)])
+        await fleet.tune("gate", "1.0.0", Tuning(64, 8, 0.002, revision=2))
+        await asked.wait()
+        fleet.update([])
 
 
 async def test_each_waits_until_its_own_deadline_and_no_longer(stage: Stage) -> None:
