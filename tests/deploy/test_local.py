@@ -513,6 +513,36 @@ async def test_a_predecessor_has_the_grace_that_it_was_started_with(home: Home) 
     assert answer == b"HTTP/1.1 200 OK\r\n"
 
 
+async def test_neither_disk_nor_database_need_be_there_for_what_is_in_progress_to_be_finished(
+    home: Home,
+) -> None:
+    home.publish("gate")
+    async with up(home) as platform:
+        await platform.ask("gate")
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", platform.deployment.settings.port
+        )
+        head = b"POST /models/gate/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        body = b'{"inputs": {"x": [1]}}'
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:1])
+        await writer.drain()
+        (home.settings.home / "run" / "status.json.new").mkdir()
+        with writing(home.engine) as connection:
+            connection.execute(text("ALTER TABLE replicas RENAME TO away"))
+
+        platform.stop.set()
+        await platform.until(
+            lambda: [each.state for each in platform.of("coordinator")] == ["draining"], "it stops"
+        )
+        writer.write(body[1:])
+        answer = await reader.readline()
+        await platform.ended()
+        writer.close()
+
+    assert answer == b"HTTP/1.1 200 OK\r\n"
+    assert platform.deployment.finished
+
+
 async def test_a_coordinator_that_was_killed_before_the_stop_leaves_nothing_unfinished_in_it(
     home: Home,
 ) -> None:
