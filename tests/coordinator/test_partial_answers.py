@@ -201,9 +201,9 @@ async def test_one_model_cannot_be_required_and_optional(stage: Stage) -> None:
     assert "'slow'" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("harm", ["hang", "expire"])
+@pytest.mark.parametrize("ahead", [0, 2], ids=["at once", "behind others"])
 async def test_a_photo_that_is_decoded_too_late_leaves_what_is_remembered(
-    stage: Stage, harm: str
+    stage: Stage, ahead: int
 ) -> None:
     for name, accuracy in (("known", 1.0), ("other", None)):
         stage.publish("picture", name=name, accuracy=accuracy)
@@ -212,11 +212,18 @@ async def test_a_photo_that_is_decoded_too_late_leaves_what_is_remembered(
     coordinator = await stage.coordinator()
     await coordinator.analyze(RED, params={"models": "known"})
     await decoder.stop()
-    await stage.fragile_decoder(harm, stage.gate() if harm == "hang" else None)
+    decoder = await stage.fragile_decoder("hang", stage.gate())
     await coordinator.connected("decoder")
+    others = [
+        asyncio.create_task(coordinator.analyze(photo(0, 0, number))) for number in range(ahead)
+    ]
+    await eventually(lambda: decoder.lane.bouncer.occupied == ahead, "they are there")
 
     answer = await coordinator.analyze(RED, params={"timeout": "0.5"})
     alone = await coordinator.analyze(RED, params={"timeout": "0.3", "models": "other"})
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
     assert answer.status_code == 200
     assert entries(answer)["known"]["output"] == OUTPUT

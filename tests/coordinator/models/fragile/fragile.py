@@ -4,7 +4,7 @@ option `gate` names a pipe, only once that was opened."""
 import os
 import time
 
-from minion.model import InvalidInput, Model
+from minion.model import Model
 
 
 class Fragile(Model):
@@ -20,8 +20,6 @@ class Fragile(Model):
             time.sleep(3600)
         if self.harm == "crash":
             os._exit(3)
-        if self.harm == "expire":  # in the words of a host whose queue held it for too long
-            return [InvalidInput(0, "too late", code="deadline-exceeded")]
         raise RuntimeError("/secret/path: something in a library")
 
     def warmup(self, batch):
