@@ -74,7 +74,7 @@ peers: setup ## beside other servers: PEERS="mosec triton" ITEMS="w1 w2" ROUNDS=
 	$(BIN)/python -m benchmarks.peers $(PEERS:%=--peer %) $(ITEMS:%=--item %) $(ROUNDS:%=--rounds %) $(SECONDS:%=--seconds %)
 
 docs: setup ## the generated parts of docs/, and whether the rest is true
-	$(BIN)/python -m pytest tests/test_docs.py
+	$(BIN)/python -m pytest tests/test_docs.py tests/coordinator/test_config.py tests/coordinator/test_error_tree.py
 
 lock: setup ## new versions into the lock files
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade pyproject.toml --output-file requirements.lock

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -36,6 +36,7 @@ from tests.processes import alive
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 GATE = Path(__file__).parent.parent / "coordinator" / "models" / "gate"
+_BODY = b'{"inputs": {"x": [1]}}'
 
 
 class Home:
@@ -133,6 +134,28 @@ class Up:
     async def ended(self) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await self.running
+
+
+class HalfSent(NamedTuple):
+    """A request for `gate` that was let in, and lacks the rest of its body."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @classmethod
+    async def to(cls, platform: Up) -> HalfSent:
+        self = cls(*await asyncio.open_connection("127.0.0.1", platform.deployment.settings.port))
+        head = b"POST /models/gate/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        self.writer.write(head + b"Content-Length: %d\r\n\r\n" % len(_BODY) + _BODY[:1])
+        await self.writer.drain()
+        return self
+
+    async def answered(self) -> bytes:
+        """The first line of the answer, once the rest is sent."""
+        self.writer.write(_BODY[1:])
+        line = await self.reader.readline()
+        self.writer.close()
+        return line
 
 
 @asynccontextmanager
@@ -486,12 +509,7 @@ async def test_a_predecessor_has_the_grace_that_it_was_started_with(home: Home) 
     home.publish("gate")
     async with up(home) as platform:
         await platform.ask("gate")
-        port = platform.deployment.settings.port
-        head = b"POST /models/gate/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        body = b'{"inputs": {"x": [1]}}'
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:1])
-        await writer.drain()
+        request = await HalfSent.to(platform)
         [before] = platform.of("coordinator")
 
         home.settings = replace(home.settings, drain_grace=0.0)
@@ -504,10 +522,8 @@ async def test_a_predecessor_has_the_grace_that_it_was_started_with(home: Home) 
             "the predecessor is told to go",
         )
         done, _ = await asyncio.wait([reload], timeout=2.0)  # the grace of those who come is over
-        writer.write(body[1:])
-        answer = await reader.readline()
+        answer = await request.answered()
         await reload
-        writer.close()
 
     assert not done
     assert answer == b"HTTP/1.1 200 OK\r\n"
@@ -519,13 +535,7 @@ async def test_neither_disk_nor_database_need_be_there_for_what_is_in_progress_t
     home.publish("gate")
     async with up(home) as platform:
         await platform.ask("gate")
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", platform.deployment.settings.port
-        )
-        head = b"POST /models/gate/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        body = b'{"inputs": {"x": [1]}}'
-        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:1])
-        await writer.drain()
+        request = await HalfSent.to(platform)
         (home.settings.home / "run" / "status.json.new").mkdir()
         with writing(home.engine) as connection:
             connection.execute(text("ALTER TABLE replicas RENAME TO away"))
@@ -534,10 +544,8 @@ async def test_neither_disk_nor_database_need_be_there_for_what_is_in_progress_t
         await platform.until(
             lambda: [each.state for each in platform.of("coordinator")] == ["draining"], "it stops"
         )
-        writer.write(body[1:])
-        answer = await reader.readline()
+        answer = await request.answered()
         await platform.ended()
-        writer.close()
 
     assert answer == b"HTTP/1.1 200 OK\r\n"
     assert platform.deployment.finished
