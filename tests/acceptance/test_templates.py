@@ -77,4 +77,8 @@ def test_a_template_and_then_its_worker_are_killed_and_the_model_answers_as_befo
         within=30,
         what="another template",
     )
-    assert worker(everything, "tagger") != forked
+    eventually(
+        lambda: worker(everything, "tagger") != forked,
+        within=30,
+        what="another worker in the list",
+    )
