@@ -24,7 +24,7 @@ from coordinator.config import Settings
 from coordinator.credentials import admin_key, link_credentials
 from coordinator.directory import Directory, Places
 from coordinator.fleet import Fleet
-from coordinator.http import admin, native, nowhere, openapi
+from coordinator.http import admin, native, nowhere, openapi, probes
 from coordinator.http.access import ADMIN, PUBLIC, refuse_unlisted
 from coordinator.http.body import PayloadLimits
 from coordinator.http.connection import Connection
@@ -33,7 +33,7 @@ from coordinator.http.ending import Ending
 from coordinator.http.express import Express
 from coordinator.http.guard import programs_only
 from coordinator.http.head import Callers, Timeouts
-from coordinator.http.keys import CALLERS, LIMITS, RECORDS, TIMEOUTS
+from coordinator.http.keys import CALLERS, DIRECTORY, FLEET, LIMITS, RECORDS, TIMEOUTS
 from coordinator.http.listening import Handed, listening
 from coordinator.http.middleware import counted, problems
 from coordinator.http.pace import Patience
@@ -206,7 +206,7 @@ def create_public_app(settings: Settings, rooms: Rooms) -> web.Application:
     app[TIMEOUTS] = _timeouts(settings)
     app[CALLERS] = Callers(settings.weights)
     app[RECORDS] = rooms.records
-    app[native.READINESS] = rooms.readiness
+    app[probes.READINESS] = rooms.readiness
     native.add_routes(app)
     openapi.add_routes(app)
     refuse_unlisted(app, PUBLIC)
@@ -246,7 +246,7 @@ async def serve_public(
     doors = doors_of(settings)
     ending.concerns(doors)
     app = create_public_app(settings, rooms)
-    app[native.ENDING] = ending
+    app[probes.ENDING] = ending
     watch = await open_watch(app, settings, doors)
     express = Express(
         rooms.directory.current,
@@ -336,6 +336,6 @@ def _timeouts(settings: Settings) -> Timeouts:
 
 def _introduce(app: web.Application, rooms: Rooms) -> None:
     app[native.ANALYSIS] = rooms.analysis
-    app[native.DIRECTORY] = rooms.directory
-    app[native.FLEET] = rooms.fleet
+    app[DIRECTORY] = rooms.directory
+    app[FLEET] = rooms.fleet
     app[admin.CATALOG] = rooms.catalog

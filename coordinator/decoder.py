@@ -7,11 +7,10 @@ whom, is decided in `photos`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from coordinator.cache import PhotoFacts
 from coordinator.errors import (
-    DemitasseError,
     InvalidInput,
     InvalidOutput,
     ModelError,
@@ -19,8 +18,7 @@ from coordinator.errors import (
     PredictTimeout,
     WorkerCrashed,
 )
-from coordinator.metrics import count_answer
-from coordinator.ticket import Prediction, Ticket
+from coordinator.ticket import Ticket
 from model_registry.manifest import ImageInput
 from model_registry.snapshot import Version
 from wire.tensor import Buffer, Tensor
@@ -70,24 +68,6 @@ def transforms_of(versions: Iterable[Version]) -> Transforms:
     )
 
 
-async def predict(
-    ticket: Ticket, inputs: Mapping[str, Tensor], parameters: Mapping[str, Any], deadline: float
-) -> Prediction:
-    """One minion's answer to one example, counted.
-
-    Raises:
-        DemitasseError: as the model or its host says, or the deadline passed.
-    """
-    place = ticket.place
-    try:
-        prediction = await ticket.predict(inputs, parameters, deadline)
-    except DemitasseError as error:
-        count_answer(place.model, place.version, error.code)
-        raise
-    count_answer(place.model, place.version, "ok")
-    return prediction
-
-
 async def decode(ticket: Ticket, file: Buffer, transforms: Transforms, deadline: float) -> Decoded:
     """The photo's pixels, once in each of these forms.
 
@@ -99,7 +79,7 @@ async def decode(ticket: Ticket, file: Buffer, transforms: Transforms, deadline:
     inputs = {DECODER_INPUT: Tensor("uint8", (len(file),), file)}
     parameters = {"transforms": [transform._asdict() for transform in transforms]}
     try:
-        prediction = await predict(ticket, inputs, parameters, deadline)
+        prediction = await ticket.predict(inputs, parameters, deadline)
     except (PredictTimeout, OutOfMemory) as error:
         raise InvalidInput("decoding it takes more than a photo may", code=TOO_COSTLY) from error
     except (ModelError, WorkerCrashed) as error:

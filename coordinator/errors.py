@@ -78,6 +78,8 @@ class DemitasseError(Exception):
     """What a refusal was decided from, a named tuple: for its record, not for the caller."""
     decode_seconds: float = 0.0
     """How long the image tier was waited for that gave no pixels: for its record, likewise."""
+    of_photo: bool = False
+    """Whether it is about the photo itself, which no model can be asked about then."""
 
     def __init_subclass__(cls) -> None:
         if cls.__doc__:

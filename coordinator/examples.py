@@ -1,11 +1,12 @@
-"""One example of a model's own inputs, computed no more often than is needed.
+"""One example of a model's own inputs, asked about as `photos` asks about photos.
 
-As `photos` does it for photos, without an image tier: only for versions whose
-results are remembered. What others are having computed is waited for, too.
+Without an image tier, and where results are not remembered without a flight:
+nobody waits for what others are having computed.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -13,18 +14,15 @@ from typing import Any
 
 import msgspec
 
-from coordinator.cache import Entry, Key, key_of
-from coordinator.decoder import predict
+from coordinator.cache import key_of
 from coordinator.digests import digest_of
 from coordinator.errors import DemitasseError
-from coordinator.flights import Flights, Wait, is_misfortune, settled
-from coordinator.merge import Cached, Outcome, Shared
-from coordinator.metrics import count_shared
+from coordinator.merge import Outcome
+from coordinator.predictions import Asked, Predicted, Predictions
 from coordinator.results import Results
 from coordinator.seats import Seats
-from coordinator.ticket import Prediction
+from coordinator.ticket import Ticket
 from model_registry.snapshot import Version
-from wire.answers import unpack_answer
 from wire.tensor import Buffer, Tensor
 
 
@@ -37,15 +35,12 @@ class Example(msgspec.Struct, frozen=True):
     media_type: str
 
 
-_Landed = Prediction | Entry | DemitasseError
-
-
 class Examples:
     """Asks models, and remembers what they said where that lasts."""
 
     def __init__(self, results: Results) -> None:
         self._results = results
-        self._computing: Flights[Key, _Landed] = Flights()
+        self._predictions = Predictions(results, of_photos=False)
 
     async def ask(
         self, seats: Seats, version: Version, example: Example, deadline: float
@@ -61,46 +56,21 @@ class Examples:
         name = version.model
         if not self._results.keeps(version):
             with seats.take_over(name, name, version.version) as ticket:
-                return await predict(ticket, example.inputs, example.parameters, deadline)
+                return await ticket.predict(example.inputs, example.parameters, deadline)
         started = time.monotonic()
         key = key_of(version.digest, example.media_type, await digest_of(example.body))
-        entry = self._results.lookup(version, key)
-        if entry is not None:
-            seats.give_back(name)
-            return _remembered(entry, started)
-        wait = partial(self._wait, seats, version, key, example, deadline)
-        landed, own = await settled(wait(), wait, is_misfortune)
-        if isinstance(landed, DemitasseError):
-            raise landed
-        if isinstance(landed, Entry):
-            return _remembered(landed, started)
-        return landed if own else Shared(landed, time.monotonic() - started)
-
-    def _wait(
-        self, seats: Seats, version: Version, key: Key, example: Example, deadline: float
-    ) -> Wait[_Landed]:
-        compute = partial(self._compute, seats, version, key, example, deadline)
-        wait = self._computing.wait(key, compute, deadline)
-        if not wait.leads:
-            count_shared(version.model, version.version)
-            seats.give_back(version.model)
-        return wait
-
-    async def _compute(
-        self, seats: Seats, version: Version, key: Key, example: Example, deadline: float
-    ) -> _Landed:
-        name = version.model
-        try:
-            with seats.take_over(name, name, version.version) as ticket:
-                entry = await self._results.ask_others(version, key)
-                if entry is not None:
-                    return entry
-                prediction = await predict(ticket, example.inputs, example.parameters, deadline)
-        except DemitasseError as error:
-            return error
-        self._results.store(version, key, prediction)
-        return prediction
+        predict = partial(_predict, example, deadline)
+        asked = Asked(name, version, key, seats, deadline, started)
+        answer = self._predictions.remembered(asked)
+        if answer is None:
+            wait = self._predictions.wait(asked, predict)
+            answer = await self._predictions.answer(asked, predict, wait)
+        if isinstance(answer.outcome, DemitasseError):
+            raise copy.copy(answer.outcome)  # others raise the same one
+        return answer.outcome
 
 
-def _remembered(entry: Entry, started: float) -> Cached:
-    return Cached(entry, unpack_answer(entry.answer), time.monotonic() - started)
+async def _predict(
+    example: Example, deadline: float, version: Version, ticket: Ticket
+) -> Predicted:
+    return Predicted(await ticket.predict(example.inputs, example.parameters, deadline))

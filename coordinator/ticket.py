@@ -25,7 +25,7 @@ from coordinator.errors import (
     WorkerCrashed,
 )
 from coordinator.link import Link
-from coordinator.metrics import count_second_attempt
+from coordinator.metrics import count_answer, count_second_attempt
 from coordinator.outstanding import Settle, settling
 from coordinator.replica import NOT_SERVING_RETRY_SECONDS, Replica, not_serving
 from coordinator.second_attempts import LAST_SECONDS, SecondAttempts
@@ -99,7 +99,7 @@ class Ticket:
         deadline: float,
         settle: Settle,
     ) -> None:
-        """Asks for the model's answer to this one example.
+        """Asks for the model's answer to this one example. What becomes of it is counted.
 
         Args:
             deadline: on the monotonic clock.
@@ -120,6 +120,9 @@ class Ticket:
             self._link = link
         except NotServing:  # the link is lost already, or being opened
             self._strand(replica)
+        except DemitasseError as error:
+            self._count(error.code)
+            raise
         size = 0
         for tensor in inputs.values():
             size += len(tensor.data)
@@ -174,6 +177,7 @@ class Ticket:
         """There is no answer."""
         assert self._settle is not None
         self._asked = None
+        self._count(error.code)
         self._settle(error)
 
     def _strand(self, replica: Replica) -> None:
@@ -193,13 +197,14 @@ class Ticket:
             assert link is not None
             self._refused(outcome, link)
             return
-        self._asked = None
         road = time.monotonic() - self._sent - outcome.queue_seconds - outcome.predict_seconds
         try:
             output = unpack_answer(outcome.answer)
         except WireError as error:
-            self._settle(InvalidOutput(str(error)))
+            self.give_up(InvalidOutput(str(error)))
             return
+        self._asked = None
+        self._count("ok")
         self._settle(Prediction(outcome, output, self.place.id, max(road, 0.0), self._lost))
 
     def _refused(self, outcome: DemitasseError, link: Link) -> None:
@@ -231,6 +236,9 @@ class Ticket:
         if isinstance(outcome, Draining):  # nothing was begun
             return True
         return _is_lost(outcome, link) and self._again.permits(self.place)
+
+    def _count(self, code: str) -> None:
+        count_answer(self.place.model, self.place.version, code)
 
     def close(self) -> None:
         """Gives the place back. What is still in flight is called off."""

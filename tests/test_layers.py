@@ -44,7 +44,10 @@ COORDINATOR_ORDER = [
     },
     {"replica", "second_attempts", "ticket", "fleet", "directory", "seats"},
     {"merge", "results", "shared_results"},
-    {"decoder", "photos", "examples", "explanations", "analysis", "inquiries", "readiness"},
+    {
+        *("decoder", "predictions", "photos", "examples"),
+        *("explanations", "analysis", "inquiries", "readiness"),
+    },
     {"http"},
     {"app"},
     {"__main__"},

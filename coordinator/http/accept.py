@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-_JSON = frozenset({"application/json"})
-_MSGPACK = frozenset({"application/msgpack", "application/x-msgpack", "application/vnd.msgpack"})
+from coordinator.http.media_types import JSON, MSGPACK_NAMES
+
+_JSON = frozenset({JSON})
 #: From the most telling to the least: what names a type goes before what means several.
 _WILDCARDS = ("application/*", "*/*")
 _WEIGHT = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
@@ -26,8 +27,8 @@ def prefers_msgpack(accept: str) -> bool:
         accept: the header; of several the values, with commas between.
     """
     weights = dict(_weights(accept))
-    json, msgpack = _weight_of(_JSON, weights), _weight_of(_MSGPACK, weights)
-    return msgpack > json or (msgpack == json > 0 and not _MSGPACK.isdisjoint(weights))
+    json, msgpack = _weight_of(_JSON, weights), _weight_of(MSGPACK_NAMES, weights)
+    return msgpack > json or (msgpack == json > 0 and not MSGPACK_NAMES.isdisjoint(weights))
 
 
 def _weight_of(names: frozenset[str], weights: dict[str, float]) -> float:

@@ -24,10 +24,12 @@ from coordinator.errors import (
     UnknownVersion,
     UnsupportedMediaType,
 )
-from coordinator.http import payloads
-from coordinator.http.body import read_body
-from coordinator.http.keys import LIMITS
-from coordinator.http.native import DIRECTORY, FLEET, admission, livez, metrics
+from coordinator.http.answers import write_answer
+from coordinator.http.body import defer_continue, read_body
+from coordinator.http.keys import DIRECTORY, FLEET, LIMITS
+from coordinator.http.listing import admission
+from coordinator.http.media_types import JSON
+from coordinator.http.probes import livez, metrics
 from coordinator.inquiries import Inquiries
 from model_registry import errors as registry_errors
 from model_registry.catalog import Catalog
@@ -60,7 +62,7 @@ class ServingBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def add_routes(app: web.Application) -> None:
     router = app.router
-    continue_later = payloads.defer_continue
+    continue_later = defer_continue
     router.add_get("/livez", livez, expect_handler=continue_later)
     router.add_get("/metrics", metrics, expect_handler=continue_later)
     router.add_get("/fleet", show_fleet, expect_handler=continue_later)
@@ -101,7 +103,7 @@ async def reset(request: web.Request) -> web.Response:
 def _settings(request: web.Request, name: str) -> web.Response:
     entry = request.app[DIRECTORY].current().models[name]
     settings = entry.settings_for(entry.representative)
-    return payloads.write_answer(
+    return write_answer(
         request,
         {"model": name, "settings": settings.document(), "revision": settings.revision},
     )
@@ -111,13 +113,13 @@ async def set_alias(request: web.Request) -> web.Response:
     who, body = _who(request), await _read(request, AliasBody)
     name, alias = request.match_info["name"], request.match_info["alias"]
     await _change(request, lambda catalog: catalog.set_alias(name, alias, body.version, who=who))
-    return payloads.write_answer(request, {"model": name, "alias": alias, "version": body.version})
+    return write_answer(request, {"model": name, "alias": alias, "version": body.version})
 
 
 async def remove_alias(request: web.Request) -> web.Response:
     who, name, alias = _who(request), request.match_info["name"], request.match_info["alias"]
     await _change(request, lambda catalog: catalog.remove_alias(name, alias, who=who))
-    return payloads.write_answer(request, {"model": name, "alias": alias, "version": None})
+    return write_answer(request, {"model": name, "alias": alias, "version": None})
 
 
 async def set_serving(request: web.Request) -> web.Response:
@@ -129,9 +131,7 @@ async def set_serving(request: web.Request) -> web.Response:
         apply(name, version, who=who)
 
     await _change(request, change)
-    return payloads.write_answer(
-        request, {"model": name, "version": version, "serving": body.serving}
-    )
+    return write_answer(request, {"model": name, "version": version, "serving": body.serving})
 
 
 async def show_history(request: web.Request) -> web.Response:
@@ -144,7 +144,7 @@ async def show_history(request: web.Request) -> web.Response:
         }
     except registry_errors.RegistryError as error:
         raise _translated(error) from error
-    return payloads.write_answer(request, msgspec.to_builtins({"model": name, **moves}))
+    return write_answer(request, msgspec.to_builtins({"model": name, **moves}))
 
 
 async def show_fleet(request: web.Request) -> web.Response:
@@ -160,19 +160,19 @@ async def show_fleet(request: web.Request) -> web.Response:
         }
         for replica in request.app[FLEET].all()
     ]
-    return payloads.write_answer(request, {"replicas": replicas})
+    return write_answer(request, {"replicas": replicas})
 
 
 async def explain(request: web.Request) -> web.Response:
     """What became of a request: all records of its id on this machine, the oldest first."""
     id = request.match_info["id"]
     found = await request.app[INQUIRIES].find(id)
-    return payloads.write_answer(request, {"request_id": id, "records": found})
+    return write_answer(request, {"request_id": id, "records": found})
 
 
 async def _read(request: web.Request, kind: type[Body]) -> Body:
-    if request.content_type != payloads.JSON:  # which a browser asks us about before it sends it
-        raise UnsupportedMediaType(field="Content-Type", members={"accepted": [payloads.JSON]})
+    if request.content_type != JSON:  # which a browser asks us about before it sends it
+        raise UnsupportedMediaType(field="Content-Type", members={"accepted": [JSON]})
     data = await read_body(request, _MAX_BODY_BYTES, request.app[LIMITS])
     try:
         return msgspec.json.decode(data, type=kind)

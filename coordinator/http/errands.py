@@ -18,9 +18,8 @@ from typing import Any, Protocol
 from coordinator.analysis import Analysis
 from coordinator.decoder import DECODER
 from coordinator.errors import DemitasseError, Internal
-from coordinator.http import payloads
+from coordinator.http import media_types, payloads
 from coordinator.merge import Outcome
-from coordinator.metrics import count_answer
 from coordinator.seats import Seats
 from model_registry.snapshot import Version
 from wire.flows import Flow
@@ -70,7 +69,7 @@ def errand(
     deadline: float,
 ) -> Errand:
     """What a body of this type and size asks of this version, by a deadline. Raises Overloaded."""
-    if media_type.startswith("image/"):
+    if media_types.is_photo(media_type):
         of_photo = partial(_of_photo, analysis, version)
         admit = partial(analysis.admit_photo, version, flow, deadline)
         return Awaited(version, admit, DECODER, of_photo)
@@ -104,7 +103,7 @@ class Direct:
 
     decode_seconds = 0.0
 
-    __slots__ = ("_media_type", "_settle", "_ticket", "version")
+    __slots__ = ("_media_type", "_ticket", "version")
 
     def __init__(
         self, analysis: Analysis, version: Version, media_type: str, flow: Flow, deadline: float
@@ -112,25 +111,13 @@ class Direct:
         self.version = version
         self._media_type = media_type
         self._ticket = analysis.reserve(version, flow, deadline)
-        self._settle: Settle
 
     def memory(self, size_bytes: int) -> memoryview:
         return self._ticket.memory(size_bytes)
 
     def ask(self, body: Buffer, deadline: float, settle: Settle) -> None:
         example = payloads.parse_example(body, self._media_type, self.version.manifest.inputs)
-        self._settle = settle
-        try:
-            self._ticket.send(example.inputs, example.parameters, deadline, self._answered)
-        except DemitasseError as error:
-            count_answer(self.version.model, self.version.version, error.code)
-            raise
-
-    def _answered(self, outcome: Outcome) -> None:
-        version = self.version
-        code = outcome.code if isinstance(outcome, DemitasseError) else "ok"
-        count_answer(version.model, version.version, code)
-        self._settle(outcome)
+        self._ticket.send(example.inputs, example.parameters, deadline, settle)
 
     def close(self) -> None:
         self._ticket.close()

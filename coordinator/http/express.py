@@ -14,7 +14,7 @@ from typing import Protocol
 
 from coordinator.analysis import Analysis
 from coordinator.errors import DemitasseError
-from coordinator.http import payloads
+from coordinator.http import media_types
 from coordinator.http.body import PayloadLimits
 from coordinator.http.complaints import Complaints
 from coordinator.http.doors import Doors
@@ -92,11 +92,11 @@ class Express:
 
     def takes(self, head: PlainHead) -> bool:
         """Whether such a body is read here. Where not, aiohttp's road says why, or reads it."""
-        if head.media_type in payloads.NUMBERS:
+        if head.media_type in media_types.NUMBERS:
             return head.length <= self._max_number_bytes
-        if head.media_type == payloads.BYTES:
+        if head.media_type == media_types.BYTES:
             return head.length <= self.limits.max_body_bytes
-        if head.media_type.startswith("image/"):
+        if media_types.is_photo(head.media_type):
             return head.length <= self.limits.max_image_bytes and self._takes_photos(head)
         return False
 

@@ -1,8 +1,8 @@
 """The typed keys under which a request and the application keep what belongs to the edge.
 
-Here are those of the edge as a whole: limits, timeouts, ids. Keys of rooms stand
-beside the handlers that ask them: ANALYSIS, DIRECTORY and FLEET in `native`,
-CATALOG in `admin`; `app.py` sets them all.
+Here are those that several handlers ask. Keys of rooms that one handler asks stand beside
+it: ANALYSIS in `native`, READINESS and ENDING in `probes`, CATALOG and INQUIRIES in
+`admin`; `app.py` sets them all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import NamedTuple, Self
 
 from aiohttp import web
 
+from coordinator.directory import Directory
 from coordinator.errors import DemitasseError
+from coordinator.fleet import Fleet
 from coordinator.http.body import PayloadLimits
 from coordinator.http.head import Callers, Timeouts
 from coordinator.records import Part, Photo, Records
@@ -30,6 +32,11 @@ CALLERS: web.AppKey[Callers] = web.AppKey("callers", Callers)
 
 #: Told of every request that ends; set by `app.py`.
 RECORDS: web.AppKey[Records] = web.AppKey("records", Records)
+
+
+#: The models as last seen, and who answers for them; set by `app.py`.
+DIRECTORY: web.AppKey[Directory] = web.AppKey("directory", Directory)
+FLEET: web.AppKey[Fleet] = web.AppKey("fleet", Fleet)
 
 
 class Refused(NamedTuple):

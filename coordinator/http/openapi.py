@@ -14,6 +14,7 @@ from aiohttp import web
 from coordinator.http.body import defer_continue
 from coordinator.http.head import TIMEOUT_HEADER
 from coordinator.http.inflate import WINDOW_BITS
+from coordinator.http.media_types import BYTES, IMAGES, JSON, MSGPACK, MULTIPART, PROBLEM_JSON
 from coordinator.http.openapi_schemas import (
     BINARY,
     COMPONENTS,
@@ -25,7 +26,6 @@ from coordinator.http.openapi_schemas import (
     record,
     ref,
 )
-from coordinator.http.replies import PROBLEM_JSON
 from wire import names
 from wire.flows import CALLER_HEADER, CALLER_PATTERN, CLASS_HEADER, CLASSES
 
@@ -35,23 +35,23 @@ def add_routes(app: web.Application) -> None:
 
 
 async def show(request: web.Request) -> web.Response:
-    return web.Response(body=_ENCODED, content_type="application/json")
+    return web.Response(body=_ENCODED, content_type=JSON)
 
 
 FORM = record({"image": {"oneOf": [BINARY, array(BINARY)]}})
 PHOTO_BODIES = {
-    "image/*": {"schema": BINARY},
-    "application/octet-stream": {"schema": BINARY},
-    "multipart/form-data": {"schema": FORM},
-    "application/json": {"schema": ref("Photos")},
-    "application/msgpack": {"schema": ref("Photos")},
+    IMAGES: {"schema": BINARY},
+    BYTES: {"schema": BINARY},
+    MULTIPART: {"schema": FORM},
+    JSON: {"schema": ref("Photos")},
+    MSGPACK: {"schema": ref("Photos")},
 }
 EXAMPLE_BODIES = {
-    "application/json": {"schema": ref("Example")},
-    "application/msgpack": {"schema": ref("Example")},
-    "application/octet-stream": {"schema": BINARY},
-    "image/*": {"schema": BINARY},
-    "multipart/form-data": {"schema": FORM},
+    JSON: {"schema": ref("Example")},
+    MSGPACK: {"schema": ref("Example")},
+    BYTES: {"schema": BINARY},
+    IMAGES: {"schema": BINARY},
+    MULTIPART: {"schema": FORM},
 }
 TIMEOUTS = [
     {
@@ -131,7 +131,7 @@ def _operation(
 ) -> Schema:
     content = {"text/plain": {"schema": TEXT}}
     if answer is not None:
-        content = {kind: {"schema": answer} for kind in ("application/json", "application/msgpack")}
+        content = {kind: {"schema": answer} for kind in (JSON, MSGPACK)}
     responses: Schema = {"200": {"description": "Answered.", "content": content}}
     for status in problems:
         kind = "Overloaded" if status in (429, 503) else "Problem"

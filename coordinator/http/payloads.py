@@ -2,7 +2,6 @@
 
 Every accepted format ends here; what does not fit is a `CallerError` that
 names the place. Knows formats and limits, and no model, queue or pixel.
-Handlers find all they need of bodies here: limits, readers, the writer.
 """
 
 from __future__ import annotations
@@ -25,39 +24,23 @@ from coordinator.errors import (
 )
 from coordinator.examples import Example
 from coordinator.http import multipart, photo_lists, tensors
-from coordinator.http.answers import write_answer
-from coordinator.http.body import PayloadLimits, defer_continue, read_body
+from coordinator.http.body import PayloadLimits, read_body
 from coordinator.http.decoding import decode
-from coordinator.http.head import Timeouts, Wanted, only_timeout, wanted_refs
+from coordinator.http.media_types import (
+    BYTES,
+    IMAGES,
+    JSON,
+    MSGPACK,
+    MSGPACK_NAMES,
+    MULTIPART,
+    NUMBERS,
+    is_photo,
+)
 from coordinator.http.photo_lists import MAX_NAME, Photo, too_many_images
 from coordinator.http.turns import LARGE_BYTES, own_turn
 from wire.quoting import quoted, shortened
 from wire.tensor import Buffer, TensorSpec
 
-__all__ = [
-    "Example",
-    "PayloadLimits",
-    "Photo",
-    "Timeouts",
-    "Wanted",
-    "defer_continue",
-    "only_timeout",
-    "parse_example",
-    "read_inputs",
-    "read_photo",
-    "read_photos",
-    "wanted_refs",
-    "write_answer",
-]
-
-JSON = "application/json"
-MSGPACK = "application/msgpack"
-MULTIPART = "multipart/form-data"
-BYTES = "application/octet-stream"
-IMAGES = "image/*"
-_MSGPACK_NAMES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
-#: Formats in which a tensor's numbers may stand one by one.
-NUMBERS = frozenset({JSON, *_MSGPACK_NAMES})
 #: Of lists and objects in JSON; and where MessagePack, which makes a list of each byte, has to be
 #: binary. Either makes 16 MiB at most.
 _MOST_LISTS = 65_536
@@ -102,10 +85,10 @@ async def read_photos(request: web.Request, limits: PayloadLimits) -> list[Photo
     elif media_type == JSON:
         body = await _body(request, limits)
         photos = photo_lists.from_json(body, limits.max_images)
-    elif _is_msgpack(media_type):
+    elif media_type in MSGPACK_NAMES:
         body = await _body(request, limits)
         photos = photo_lists.from_msgpack(body, limits.max_images)
-    elif media_type.startswith("image/") or media_type == BYTES:
+    elif is_photo(media_type) or media_type == BYTES:
         return [await _raw_photo(request, limits)]
     else:
         raise _unsupported(request, IMAGES, BYTES, MULTIPART, JSON, MSGPACK)
@@ -315,10 +298,6 @@ def _only_input(specs: Mapping[str, TensorSpec]) -> tuple[str, TensorSpec]:
             f"send {JSON} or {MSGPACK}"
         )
     return next(iter(specs.items()))
-
-
-def _is_msgpack(media_type: str) -> bool:
-    return media_type in _MSGPACK_NAMES
 
 
 def _unsupported(request: web.Request, *accepted: str) -> UnsupportedMediaType:

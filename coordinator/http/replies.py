@@ -22,6 +22,7 @@ import numpy as np
 from coordinator import errors
 from coordinator.errors import DemitasseError
 from coordinator.http.accept import prefers_msgpack
+from coordinator.http.media_types import JSON, MSGPACK, PROBLEM_JSON
 from wire.tensor import Tensor
 
 #: Error class -> status. A class that is not listed has the status of its parent.
@@ -54,7 +55,6 @@ STATUS: dict[type[DemitasseError], int] = {
 DEFAULT_RETRY_AFTER = 1.0
 REQUEST_ID_HEADER = "X-Request-Id"
 SERVER_NAME = "demitasse"
-PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:demitasse:error:"
 
 #: What is taken over from a caller or a proxy; anything else is replaced, since it ends up in logs.
@@ -95,9 +95,9 @@ def answer(document: Mapping[str, Any], accept: str | None, *, tensors: bool = T
     """
     if accept is not None and prefers_msgpack(accept):
         plain = _without_tensors(document, _as_binary) if tensors else document
-        return Reply(200, "application/msgpack", _to_msgpack(plain))
+        return Reply(200, MSGPACK, _to_msgpack(plain))
     plain = _without_tensors(document, _as_lists) if tensors else document
-    return Reply(200, "application/json", _to_json(plain))
+    return Reply(200, JSON, _to_json(plain))
 
 
 def refusal(error: DemitasseError, request_id: str) -> Reply:

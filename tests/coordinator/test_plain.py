@@ -13,7 +13,7 @@ from aiohttp.http_parser import HttpRequestParser
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from coordinator.http import payloads
+from coordinator.http import media_types
 from coordinator.http.plain import END, MAX_BYTES, START, PlainHead, PlainHeads
 from coordinator.router import ModelRef
 
@@ -253,7 +253,7 @@ async def aiohttp_reads(data: bytes) -> Read:
 
 
 #: Of all others, the lane takes none, whatever the head.
-TAKEN = payloads.NUMBERS | {payloads.BYTES}
+TAKEN = media_types.NUMBERS | {media_types.BYTES}
 SPACE = st.sampled_from(["", " ", "\t", "  "])
 TYPES = [
     "application/json",
