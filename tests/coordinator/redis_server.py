@@ -57,11 +57,11 @@ class RedisServer:
         async with Redis.from_url(self.url) as client:
             return int(await client.dbsize())
 
-    async def spoil(self) -> None:
+    async def spoil(self, instead: bytes) -> None:
         """Puts something else in the place of every entry."""
         async with Redis.from_url(self.url) as client:
             for key in await client.keys():
-                await client.set(key, b"something else")
+                await client.set(key, instead)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -12,10 +12,12 @@ from prometheus_client import REGISTRY
 from redis_server import RedisServer
 from stage import Coordinator, Gate, Host, Stage, photo
 
+from coordinator.cache import Entry
 from coordinator.decoder import DECODER_VERSION
 from coordinator.metrics import flush
 from minion.host.bouncer import Ending
 from tests.waiting import eventually
+from wire.answers import Answer, pack_answer
 
 RED, GREEN = photo(200, 0, 0), photo(0, 100, 0)
 
@@ -254,6 +256,27 @@ async def test_models_that_remember_are_not_asked_beside_one_that_does_not(stage
     assert image["timeline_ms"]["decode"] > 0
 
 
+async def test_who_is_answered_from_memory_keeps_no_place_while_others_are_waited_for(
+    stage: Stage,
+) -> None:
+    gate = stage.gate()
+    await served(stage, accuracy=0.9, queue_limit=1)
+    stage.publish("picture", name="slow")
+    slow = await stage.host("slow", options={"gate": str(gate.path)})
+    coordinator = await stage.coordinator()
+    await coordinator.analyze(RED, params={"models": "picture"})
+
+    async with sending(coordinator) as caller:
+        async with gate.held():
+            await eventually(lambda: slow.lane.bouncer.occupied == 1, "the slow one is asked")
+            assert coordinator.replica("picture").taken == 0
+            other = await coordinator.analyze(GREEN, params={"models": "picture"})
+        answer = await caller.reply()
+
+    assert entry(other)["output"] == {"colour": [0, 100, 0]}
+    assert entry(answer)["cached"] is True
+
+
 async def test_a_model_that_is_away_answers_what_it_is_known_to_say(stage: Stage) -> None:
     host = await served(stage, accuracy=0.9)
     stage.publish("picture", name="guess")
@@ -451,13 +474,22 @@ async def test_coordinators_that_share_a_redis_share_what_they_remember(
     assert found.since() == 1
 
 
+def of_no_photo() -> bytes:
+    """What is remembered of an example that was not made from a photo."""
+    packed, _ = pack_answer({"colour": [0, 0, 0]})
+    return Entry(Answer(memoryview(packed), []), 1, "picture-0", photo=None).encode()
+
+
+@pytest.mark.parametrize(
+    "instead", [b"something else", of_no_photo()], ids=["no entry", "no photo"]
+)
 async def test_what_no_coordinator_wrote_into_redis_is_computed(
-    stage: Stage, redis_server: RedisServer
+    stage: Stage, redis_server: RedisServer, instead: bytes
 ) -> None:
     await served(stage, accuracy=0.9)
     one, two = [await sharing(stage, redis_server, cache_redis_timeout=10.0) for _ in range(2)]
     body = await remembered_together(one, redis_server)
-    await redis_server.spoil()
+    await redis_server.spoil(instead)
 
     answer = await two.analyze(body)
 
