@@ -12,7 +12,7 @@ import asyncio
 import math
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 from coordinator.errors import DemitasseError, NotServing, PayloadTooLarge
@@ -27,10 +27,11 @@ from wire.examples import Cancel, Failure, Predict, Refusal, Result
 from wire.flows import ANYBODY, Flow
 from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, FrameReader, fresh
 from wire.greetings import Hello, Memory, Ready
-from wire.heartbeats import HEARTBEAT_SECONDS, Heartbeat, Look, Pulse
+from wire.heartbeats import Heartbeat
 from wire.messages import Message, decode
+from wire.outlet import Outlet
 from wire.status import Drain, Status
-from wire.tensor import Buffer, Tensor, made
+from wire.tensor import Tensor, made
 from wire.tuning import Tune, Tuned, Tuning
 
 #: A host that is there answers in milliseconds; of one that came back nobody waits for long.
@@ -59,14 +60,11 @@ class Link(asyncio.BufferedProtocol):
         self._name = name
         self._parcels = parcels
         self._loop = loop
-        self._transport: asyncio.Transport | None = None
+        self._outlet = Outlet(self._silent)
         self._reader = FrameReader(allocate=self.memory)
         self._upgrade: Upgrade | None = upgrade  # until it is answered
         self._outstanding = Outstanding(self._call_off)
-        self._pulse = Pulse()
-        self._beat: asyncio.TimerHandle | None = None
         self._last_id = 0
-        self._outgoing: list[Buffer] = []
 
     def memory(self, size_bytes: int) -> memoryview:
         """Where the one input of a `predict` may be received: in sight of the host, if possible."""
@@ -116,7 +114,7 @@ class Link(asyncio.BufferedProtocol):
         if len(buffers[0]) > MAX_HEAD_BYTES:
             raise _too_large()
         self._outstanding.expect(id, Waiting(settle, deadline, kept))
-        self._send(buffers)
+        self._outlet.send(buffers)
         return id
 
     def _placed(self, inputs: Mapping[str, Tensor], size_bytes: int) -> tuple[object, int | None]:
@@ -143,7 +141,7 @@ class Link(asyncio.BufferedProtocol):
             self._call_off(id)
 
     def _call_off(self, id: int) -> None:
-        self._send(Cancel(id).encode())
+        self._outlet.send(Cancel(id).encode())
 
     async def tune(self, tuning: Tuning) -> Tuning:
         """Asks for new numbers; returns those in force. Raises NotServing."""
@@ -152,7 +150,7 @@ class Link(asyncio.BufferedProtocol):
         if self.ending:
             raise NotServing(_LOST)
         self._outstanding.expect(id, Waiting(settling(answered), math.inf))
-        self._send(Tune(id, tuning).encode())
+        self._outlet.send(Tune(id, tuning).encode())
         try:
             outcome = await answered
         finally:
@@ -162,54 +160,24 @@ class Link(asyncio.BufferedProtocol):
         return outcome
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._flush()
-            self._transport.close()
+        self._outlet.close()
 
-    def _abort(self) -> None:
-        """Hangs up on a host to which nothing more need be said."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _send(self, buffers: Sequence[Buffer]) -> None:
-        """Soon, together with what else is sent in this turn of the loop: one write for all."""
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing += buffers
-
-    def _flush(self) -> None:
-        outgoing, self._outgoing = self._outgoing, []
-        assert self._transport is not None
-        if outgoing and not self._transport.is_closing():
-            self._pulse.said = True
-            unsent = self._transport.get_write_buffer_size()
-            self._transport.writelines(outgoing)
-            self._pulse.queued += self._transport.get_write_buffer_size() - unsent
-
-    def _look(self) -> None:
-        """Says that we are here, or that the host is not any more."""
-        assert self._transport is not None
-        look = self._pulse.look(self._transport.get_write_buffer_size())
-        if look is Look.SILENT:
-            self._fail("the minion has fallen silent")
-            self._abort()
-            return
-        if look is Look.SPEAK:
-            self._send(Heartbeat().encode())
-        self._beat = self._loop.call_later(HEARTBEAT_SECONDS, self._look)
+    def _silent(self) -> None:
+        self._fail("the minion has fallen silent")
 
     # The event loop calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        self._transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
+        opened = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        opened.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
+        self._outlet.open(opened)
         connection: socket.socket = transport.get_extra_info("socket")
         if connection.family == socket.AF_UNIX and not is_our_own(connection):
             self._fail("who listens there is another user than this process")
-            self._abort()
+            self._outlet.abort()
             return
         assert self._upgrade is not None
-        self._transport.write(self._upgrade.request)
+        opened.write(self._upgrade.request)
 
     def pause_writing(self) -> None:
         self.stuck = True
@@ -221,7 +189,7 @@ class Link(asyncio.BufferedProtocol):
         return self._reader.place or _SCRATCH
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._pulse.heard = True
+        self._outlet.pulse.heard = True
         try:
             if self._reader.place is not None:
                 frames = self._reader.filled(nbytes)
@@ -232,7 +200,7 @@ class Link(asyncio.BufferedProtocol):
                 self._received(decode(frame))
         except WireError as error:
             self._fail(f"the minion broke the protocol: {error}")
-            self._abort()
+            self._outlet.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail("the connection to the minion was lost")
@@ -243,8 +211,7 @@ class Link(asyncio.BufferedProtocol):
         """Nothing more is sent or expected, and everything in flight fails."""
         self.stuck, self.ending = True, self.ending or detail
         self._outstanding.fail(detail)
-        if self._beat is not None:
-            self._beat.cancel()
+        self._outlet.end()
         if not self.ready.done():
             self.ready.set_exception(NotServing(detail))
             self.ready.exception()  # whoever was opening the link may have given up already
@@ -256,7 +223,7 @@ class Link(asyncio.BufferedProtocol):
         if rest is None:
             return b""
         proof, self._upgrade = self._upgrade.proof, None
-        self._send(Hello(self._name, self._offer(), proof).encode())
+        self._outlet.send(Hello(self._name, self._offer(), proof).encode())
         return rest
 
     def _offer(self) -> Memory | None:
@@ -281,7 +248,7 @@ class Link(asyncio.BufferedProtocol):
             self._outstanding.settle(message.id, message.tuning)
         elif isinstance(message, Ready) and not self.ready.done():
             self.ready.set_result(message)
-            self._look()
+            self._outlet.watch()
         elif not isinstance(message, (Heartbeat, Drain)):  # which the status before it said already
             raise WireError(f"{type(message).__name__} is not for a coordinator")
 

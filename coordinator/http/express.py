@@ -18,8 +18,9 @@ from coordinator.http import media_types
 from coordinator.http.body import PayloadLimits
 from coordinator.http.complaints import Complaints
 from coordinator.http.doors import Doors
+from coordinator.http.ending import Inside
 from coordinator.http.head import Callers, Timeouts
-from coordinator.http.lookout import Lookout
+from coordinator.http.lookout import Lookable, Lookout
 from coordinator.http.pace import Patience
 from coordinator.http.plain import PlainHead, PlainHeads, stamp
 from coordinator.metrics import flush
@@ -33,17 +34,8 @@ _READ_BYTES = 16 * 1024
 _TURNED_AWAY = 256
 
 
-class OpenConnection(Protocol):
+class OpenConnection(Inside, Lookable, Protocol):
     """A `connection`, as far as all of them are looked after."""
-
-    def look(self, now: float) -> None:
-        """Hangs up on a caller who makes others wait for longer than is granted."""
-
-    def close_if_idle(self) -> None: ...
-
-    def give_up(self) -> bool: ...
-
-    def abort(self) -> None: ...
 
 
 class Express:

@@ -20,7 +20,10 @@ _MOMENT_SECONDS = 0.001
 
 
 class Lookable(Protocol):
-    def look(self, now: float) -> None: ...
+    """A connection, as far as it is looked at."""
+
+    def look(self, now: float) -> None:
+        """Hangs up on a caller who makes others wait for longer than is granted."""
 
 
 T = TypeVar("T", bound=Lookable)

@@ -23,11 +23,12 @@ from wire.examples import Cancel, Failure, Predict, Refusal, Result
 from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, Frame, FrameReader
 from wire.greetings import Hello, Ready
 from wire.heads import Kind
-from wire.heartbeats import HEARTBEAT_SECONDS, Heartbeat, Look, Pulse
+from wire.heartbeats import Heartbeat
 from wire.messages import Message, decode
+from wire.outlet import Outlet
 from wire.parameters import UnfitParameters
 from wire.status import Drain, Promise, Status
-from wire.tensor import Buffer, made
+from wire.tensor import made
 from wire.tuning import Tune, Tuned
 
 log = logging.getLogger("demitasse.host.link")
@@ -79,26 +80,23 @@ class HostLink(asyncio.Protocol):
         self._pushed: Status | None = None
         self._pushed_try: float | None = None
         self._push_timer: asyncio.TimerHandle | None = None
-        self._pulse = Pulse()
-        self._beat: asyncio.TimerHandle | None = None
-        self._outgoing: list[Buffer] = []
+        self._outlet = Outlet(self._silent)
         self.peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
+        self._outlet.open(self._transport)
         self._links.add(self)
         self._lane.on_change.append(self.push_status)
         loop = asyncio.get_running_loop()
         self._greeting = loop.call_later(GREETING_SECONDS, self._expect_to_be_greeted)
-        self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._links.discard(self)
         self._lane.on_change.remove(self.push_status)
         self._cancel_push()
-        if self._beat is not None:
-            self._beat.cancel()
+        self._outlet.end()
         self._greeting.cancel()
         for example in self._examples.values():
             self._lane.abandon(example)
@@ -116,7 +114,7 @@ class HostLink(asyncio.Protocol):
         self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        self._pulse.heard = True
+        self._outlet.pulse.heard = True
         try:
             for frame in self._reader.feed(data):
                 if not self._greeted and frame.kind != Kind.HELLO:
@@ -142,9 +140,7 @@ class HostLink(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._flush()
-            self._transport.close()
+        self._outlet.close()
 
     def push_status(self) -> None:
         """Tells the coordinator how much room there is, if it does not know yet."""
@@ -198,6 +194,7 @@ class HostLink(asyncio.Protocol):
             assert self._transport is not None
             self._memory = open_shared(self._transport.get_extra_info("socket"), hello.memory)
         self._send(self._ready._replace(shares=self._memory is not None))
+        self._outlet.watch()
         self.push_status()
 
     def _predict(self, predict: Predict) -> None:
@@ -261,35 +258,11 @@ class HostLink(asyncio.Protocol):
             self._push_timer.cancel()
             self._push_timer = None
 
-    def _look(self) -> None:
-        """Says that we are here, or hangs up on somebody who is not any more."""
-        assert self._transport is not None
-        look = self._pulse.look(self._transport.get_write_buffer_size())
-        if look is Look.SILENT:
-            log.warning("link with %s has fallen silent", self.peer or "somebody")
-            self._transport.abort()
-            return
-        if look is Look.SPEAK and self._greeted:
-            self._send(Heartbeat())
-        self._beat = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._look)
+    def _silent(self) -> None:
+        log.warning("link with %s has fallen silent", self.peer)
 
-    def _send(
-        self,
-        message: Result | Failure | Refusal | Status | Ready | Tuned | Drain | Heartbeat,
-    ) -> None:
-        """Soon, together with what else is sent in this turn of the loop: one write for all."""
-        if not self._outgoing:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._outgoing += message.encode()
-
-    def _flush(self) -> None:
-        outgoing, self._outgoing = self._outgoing, []
-        assert self._transport is not None
-        if outgoing and not self._transport.is_closing():
-            self._pulse.said = True
-            unsent = self._transport.get_write_buffer_size()
-            self._transport.writelines(outgoing)
-            self._pulse.queued += self._transport.get_write_buffer_size() - unsent
+    def _send(self, message: Result | Failure | Refusal | Status | Ready | Tuned | Drain) -> None:
+        self._outlet.send(message.encode())
 
 
 def _worth_a_message(before: Status, now: Status) -> bool:
