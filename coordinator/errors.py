@@ -77,7 +77,9 @@ class DemitasseError(Exception):
     reckoning: object = None
     """What a refusal was decided from, a named tuple: for its record, not for the caller."""
     decode_seconds: float = 0.0
-    """How long the image tier was waited for that gave no pixels: for its record, likewise."""
+    """How long the image tier was waited for, with or without pixels: for its record, likewise."""
+    decoded_at: float = 0.0
+    """Of a model that failed on pixels: when they were there, on the monotonic clock."""
     of_photo: bool = False
     """Whether it is about the photo itself, which no model can be asked about then."""
 

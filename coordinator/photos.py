@@ -120,14 +120,16 @@ class Photos:
         answers = {**known, **predicted}
         late = {name: DeadlineExceeded() for name in waiting.keys() - predicted.keys()}
         outcomes = {**refused, **late, **{n: answer.outcome for n, answer in answers.items()}}
-        refuse_if_required(outcomes, question.require)
-        refuse_if_nothing(outcomes)
-        decoded_at = max(answer.decoded_at for answer in answers.values())
-        return Found(
-            outcomes,
-            next(answer.facts for answer in answers.values() if answer.facts is not None),
-            max(decoded_at - started, 0.0),
-        )
+        decoded_at = max((answer.decoded_at for answer in answers.values()), default=0.0)
+        decode_seconds = max(decoded_at - started, 0.0)
+        try:
+            refuse_if_required(outcomes, question.require)
+            refuse_if_nothing(outcomes)
+        except DemitasseError as error:
+            error.decode_seconds = decode_seconds
+            raise
+        facts = next(answer.facts for answer in answers.values() if answer.facts is not None)
+        return Found(outcomes, facts, decode_seconds)
 
     def _remembered(self, asked: Mapping[str, Asked]) -> dict[str, Answer]:
         answers = {name: self._predictions.remembered(each) for name, each in asked.items()}
@@ -176,7 +178,11 @@ class Photos:
         if isinstance(decoded, DemitasseError):
             raise _of_photo(decoded)
         inputs, decoded_at = decoded.inputs_of(version), time.monotonic()
-        prediction = await ticket.predict(inputs, {}, photo.deadline)
+        try:
+            prediction = await ticket.predict(inputs, {}, photo.deadline)
+        except DemitasseError as error:
+            error.decoded_at = decoded_at
+            raise
         return Predicted(prediction, decoded.facts, decoded_at)
 
     async def _decoded(self, photo: _Photo) -> Decoded | DemitasseError:

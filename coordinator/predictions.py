@@ -64,7 +64,7 @@ class Answer(NamedTuple):
     outcome: Outcome
     facts: PhotoFacts | None = None
     decoded_at: float = 0.0
-    """As of what was predicted."""
+    """As of what was predicted, or failed."""
 
 
 class Predictions:
@@ -107,7 +107,7 @@ class Predictions:
         except DeadlineExceeded as error:
             return Answer(error)
         if isinstance(landed, DemitasseError):
-            return Answer(landed)
+            return Answer(landed, decoded_at=landed.decoded_at)
         if isinstance(landed, Entry):
             return _remembered(landed, asked.started)
         prediction, facts, decoded_at = landed

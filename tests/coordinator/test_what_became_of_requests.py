@@ -23,8 +23,9 @@ from tests.bombs.pngs import flat
 from tests.waiting import eventually
 
 SLACK = 0.05
-#: Half of a large photo: what is missing is noticed when the rest has been decoded.
-CUT_SHORT = flat(3000, 2000)[:11_000]
+LARGE = flat(3000, 2000)
+#: Half of it: what is missing is noticed when the rest has been decoded.
+CUT_SHORT = LARGE[:11_000]
 #: Milliseconds, to which the phases are rounded.
 ROUNDED = 0.01
 
@@ -117,6 +118,26 @@ async def test_so_is_it_in_an_analysis(stage: Stage, others: list[bytes]) -> Non
     [refused] = [each for each in found["images"] if each["models"][0]["model"] == DECODER]
     assert refused["models"][0]["source"] == "image-damaged"
     assert refused["phases_ms"]["decode"] > refused["phases_ms"]["models"]
+
+
+@pytest.mark.parametrize("route", ["/analyze", "/models/picture/infer"])
+@pytest.mark.parametrize("road", [{}, OTHER_ROAD], ids=["express", "aiohttp"])
+async def test_so_is_that_of_a_photo_that_every_model_fails_on(
+    stage: Stage, route: str, road: dict[str, str]
+) -> None:
+    stage.publish("picture")
+    await stage.decoder()
+    await stage.host("picture", options={"fails": True})
+    coordinator = await stage.coordinator()
+
+    answer = await coordinator.client.post(
+        route, content=LARGE, headers={"Content-Type": "image/png", **road}
+    )
+    found = await record(coordinator, answer.json()["request_id"])
+
+    phases = found["phases_ms"]
+    assert found["code"] == "model-error"
+    assert phases["decode"] > phases.get("models", 0) + phases["other"]
 
 
 async def test_each_photo_of_an_analysis_has_its_models_explained(stage: Stage) -> None:
