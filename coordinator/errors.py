@@ -77,11 +77,7 @@ class DemitasseError(Exception):
     reckoning: object = None
     """What a refusal was decided from, a named tuple: for its record, not for the caller."""
     decode_seconds: float = 0.0
-    """How long the image tier was waited for, with or without pixels: for its record, likewise."""
-    decoded_at: float = 0.0
-    """Of a model that failed on pixels: when they were there, on the monotonic clock."""
-    of_photo: bool = False
-    """Whether it is about the photo itself, which no model can be asked about then."""
+    """How long the image tier was waited for, where that is known: for its record, likewise."""
 
     def __init_subclass__(cls) -> None:
         if cls.__doc__:

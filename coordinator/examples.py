@@ -1,7 +1,7 @@
 """One example of a model's own inputs, asked about as `photos` asks about photos.
 
-Without an image tier, and where results are not remembered without a flight:
-nobody waits for what others are having computed.
+There is no image tier. Where results are not remembered there are no flights, and
+nobody waits for what others are having predicted. Called by `analysis`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from coordinator.cache import key_of
 from coordinator.digests import digest_of
 from coordinator.errors import DemitasseError
 from coordinator.merge import Outcome
-from coordinator.predictions import Asked, Predicted, Predictions
+from coordinator.predictions import Call, Predicted, Predictions
 from coordinator.results import Results
 from coordinator.seats import Seats
 from coordinator.ticket import Ticket
@@ -40,7 +40,7 @@ class Examples:
 
     def __init__(self, results: Results) -> None:
         self._results = results
-        self._predictions = Predictions(results, of_photos=False)
+        self._predictions = Predictions(results, need_facts=False)
 
     async def ask(
         self, seats: Seats, version: Version, example: Example, deadline: float
@@ -59,18 +59,17 @@ class Examples:
                 return await ticket.predict(example.inputs, example.parameters, deadline)
         started = time.monotonic()
         key = key_of(version.digest, example.media_type, await digest_of(example.body))
+        said = self._predictions.remembered(version, key, started)
+        if said is not None:
+            seats.give_back(name)
+            return said.outcome
         predict = partial(_predict, example, deadline)
-        asked = Asked(name, version, key, seats, deadline, started)
-        answer = self._predictions.remembered(asked)
-        if answer is None:
-            wait = self._predictions.wait(asked, predict)
-            answer = await self._predictions.answer(asked, predict, wait)
-        if isinstance(answer.outcome, DemitasseError):
-            raise copy.copy(answer.outcome)  # others raise the same one
-        return answer.outcome
+        call = Call(name, version, key, seats, predict, deadline, started)
+        said = await self._predictions.said(call, self._predictions.wait(call))
+        if isinstance(said.outcome, DemitasseError):
+            raise copy.copy(said.outcome)  # others raise the same one
+        return said.outcome
 
 
-async def _predict(
-    example: Example, deadline: float, version: Version, ticket: Ticket
-) -> Predicted:
+async def _predict(example: Example, deadline: float, ticket: Ticket) -> Predicted:
     return Predicted(await ticket.predict(example.inputs, example.parameters, deadline))

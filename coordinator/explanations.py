@@ -97,10 +97,10 @@ def _phases(record: Record) -> dict[str, float]:
     elif record.photos:
         slowest = max(record.photos, key=lambda photo: photo.seconds)
         phases |= {"decode": slowest.decode, "models": slowest.seconds - slowest.decode}
-    elif record.decode:
-        phases["decode"] = record.decode
     else:
-        return _milliseconds({**phases, "wait": ended - asked})
+        if record.decode:
+            phases["decode"] = record.decode
+        return _milliseconds({**phases, "wait": ended - asked - record.decode})
     return _milliseconds({**phases, "other": ended - started - sum(phases.values())})
 
 

@@ -30,6 +30,11 @@ class Fault(NamedTuple):
     exception: BaseException
 
 
+class _Expired:
+    """What a wait comes to that took too long. No exception, which would hold who raises it,
+    and he the wait."""
+
+
 class Flight(Generic[T]):
     """One computation under way, and those who wait for it."""
 
@@ -115,13 +120,18 @@ class Wait(Generic[T]):
         self.leads = leads
         """Whether the flight was begun for this one."""
         self._flight = flight
-        self._future: asyncio.Future[T] = loop.create_future()
+        self._future: asyncio.Future[T | Fault | _Expired] = loop.create_future()
         left = max(deadline - time.monotonic(), 0.0)
         self._timer = loop.call_later(left, self._expire)
         flight.join(self._land)
 
     def __await__(self) -> Generator[Any, None, T]:
-        return self._future.__await__()
+        outcome = yield from self._future
+        if isinstance(outcome, _Expired):
+            raise DeadlineExceeded
+        if isinstance(outcome, Fault):
+            raise outcome.exception
+        return outcome
 
     def __enter__(self) -> Self:
         return self
@@ -129,21 +139,16 @@ class Wait(Generic[T]):
     def __exit__(self, *exc: object) -> None:
         self._timer.cancel()
         self._flight.leave(self._land)
-        if self._future.done() and not self._future.cancelled():
-            self._future.exception()  # nobody may have waited for it to the end
 
     def _land(self, outcome: T | Fault) -> None:
         if self._future.done():  # its caller was cancelled in this turn of the loop
             return
         self._timer.cancel()
-        if isinstance(outcome, Fault):
-            self._future.set_exception(outcome.exception)
-        else:
-            self._future.set_result(outcome)
+        self._future.set_result(outcome)
 
     def _expire(self) -> None:
         if not self._future.done():
-            self._future.set_exception(DeadlineExceeded())
+            self._future.set_result(_Expired())
             self._flight.leave(self._land)
 
 

@@ -20,6 +20,7 @@ from coordinator.outstanding import Outstanding, Settle, Waiting, settling
 from coordinator.parcels import MIN_PARCEL_BYTES, Parcels
 from coordinator.upgrade import Upgrade
 from coordinator.wire_codes import from_wire
+from links.outlet import Outlet
 from wire.bodies import body_of, padded
 from wire.credentials import Credentials, is_our_own
 from wire.errors import WireError
@@ -29,7 +30,6 @@ from wire.frames import MAX_EXAMPLE_BYTES, MAX_HEAD_BYTES, FrameReader, fresh
 from wire.greetings import Hello, Memory, Ready
 from wire.heartbeats import Heartbeat
 from wire.messages import Message, decode
-from wire.outlet import Outlet
 from wire.status import Drain, Status
 from wire.tensor import Tensor, made
 from wire.tuning import Tune, Tuned, Tuning

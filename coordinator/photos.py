@@ -1,8 +1,9 @@
 """One photo through the image tier and the models, no more often than is needed.
 
-One decode serves all that the models need which are asked about it, for however many
-requests. Which of them need not be asked is for `predictions` to say, and places that
-were taken before it was known what the photo is are given back as soon as it is.
+One decode serves all that the models need which are asked about it, and every other
+request that needs the same at that time. Which models need not be asked is for
+`predictions` to say, and places that were taken before it was known what the photo is
+are given back as soon as it is.
 
 Knows no HTTP; `analysis` admits requests and puts the answers together.
 """
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 from coordinator.cache import PHOTO, Key, PhotoFacts, key_of
 from coordinator.decoder import (
@@ -30,7 +31,7 @@ from coordinator.digests import DIGEST_BYTES, digest_of
 from coordinator.errors import DeadlineExceeded, DemitasseError
 from coordinator.flights import Flights, Wait, is_misfortune, settled
 from coordinator.merge import Outcome, is_enough, naming, refuse_if_nothing, refuse_if_required
-from coordinator.predictions import Answer, Asked, Predicted, Predictions
+from coordinator.predictions import Call, Failed, Predicted, Predictions, Said
 from coordinator.results import Results
 from coordinator.seats import Seats
 from coordinator.ticket import Ticket
@@ -82,7 +83,7 @@ class Photos:
     def __init__(self, results: Results) -> None:
         self._results = results
         self._decoding: Flights[tuple[bytes, Transforms], Decoded | DemitasseError] = Flights()
-        self._predictions = Predictions(results, of_photos=True)
+        self._predictions = Predictions(results, need_facts=True)
 
     async def ask(self, question: Question, seats: Seats) -> Found:
         """What every model says of one photo. One that is late is `DeadlineExceeded`, and called
@@ -99,28 +100,30 @@ class Photos:
             DemitasseError: of the photo itself, of a required model, or of all models.
         """
         started = time.monotonic()
-        file, versions, deadline = question.file, question.versions, question.deadline
-        digest = await digest_of(file) if self._results.on else os.urandom(DIGEST_BYTES)
-        every = {
-            name: Asked(name, version, _key(version, digest), seats, deadline, started)
-            for name, version in versions.items()
-        }
-        known = self._remembered(every)
-        unknown = {name: each for name, each in every.items() if name not in known}
-        refused = self._without_place(unknown, seats)
+        versions, deadline = question.versions, question.deadline
+        digest = await digest_of(question.file) if self._results.on else os.urandom(DIGEST_BYTES)
+        keys = {name: _key(version, digest) for name, version in versions.items()}
+        known = self._remembered(versions, keys, seats, started)
+        unknown = {name: each for name, each in versions.items() if name not in known}
+        refused = self._without_place(unknown, keys, seats)
         refuse_if_required(refused, question.require)
         if len(refused) == len(versions):
             refuse_if_nothing(refused)
-        transforms = transforms_of(each.version for each in unknown.values())
-        photo = _Photo(file, digest, transforms, seats, deadline)
-        waiting = {name: each for name, each in unknown.items() if name not in refused}
-        there = {**refused, **{name: answer.outcome for name, answer in known.items()}}
-        predicted = await self._predicted(waiting, photo, partial(_is_enough, question, there))
-        _refuse_if_of_photo(predicted.values(), started)
-        answers = {**known, **predicted}
-        late = {name: DeadlineExceeded() for name in waiting.keys() - predicted.keys()}
-        outcomes = {**refused, **late, **{n: answer.outcome for n, answer in answers.items()}}
-        decoded_at = max((answer.decoded_at for answer in answers.values()), default=0.0)
+        photo = _Photo(question.file, digest, transforms_of(unknown.values()), seats, deadline)
+        calls = {
+            name: Call(
+                *(name, version, keys[name], seats),
+                *(partial(self._predict, photo, version), deadline, started),
+            )
+            for name, version in unknown.items()
+            if name not in refused
+        }
+        there = {**refused, **{name: each.outcome for name, each in known.items()}}
+        said = {**known, **await self._said(calls, partial(_is_enough, question, there))}
+        _refuse_if_of_photo(said.values(), started)
+        late = {name: DeadlineExceeded() for name in calls.keys() - said.keys()}
+        outcomes = {**refused, **late, **{name: each.outcome for name, each in said.items()}}
+        decoded_at = max((each.decoded_at for each in said.values()), default=0.0)
         decode_seconds = max(decoded_at - started, 0.0)
         try:
             refuse_if_required(outcomes, question.require)
@@ -128,21 +131,34 @@ class Photos:
         except DemitasseError as error:
             error.decode_seconds = decode_seconds
             raise
-        facts = next(answer.facts for answer in answers.values() if answer.facts is not None)
+        facts = next(each.facts for each in said.values() if each.facts is not None)
         return Found(outcomes, facts, decode_seconds)
 
-    def _remembered(self, asked: Mapping[str, Asked]) -> dict[str, Answer]:
-        answers = {name: self._predictions.remembered(each) for name, each in asked.items()}
-        return {name: answer for name, answer in answers.items() if answer is not None}
+    def _remembered(
+        self,
+        versions: Mapping[str, Version],
+        keys: Mapping[str, Key],
+        seats: Seats,
+        started: float,
+    ) -> dict[str, Said]:
+        known = {}
+        for name, version in versions.items():
+            said = self._predictions.remembered(version, keys[name], started)
+            if said is not None:
+                seats.give_back(name)
+                known[name] = said
+        return known
 
-    def _without_place(self, asked: Mapping[str, Asked], seats: Seats) -> dict[str, DemitasseError]:
+    def _without_place(
+        self, asked: Mapping[str, Version], keys: Mapping[str, Key], seats: Seats
+    ) -> dict[str, DemitasseError]:
         """Why models cannot be asked that nobody is asking yet. Those others ask need no place."""
         refused: dict[str, DemitasseError] = {}
         computing = 0
-        for name, each in asked.items():
-            if self._predictions.is_under_way(each.key):
+        for name, version in asked.items():
+            if self._predictions.is_under_way(keys[name]):
                 continue
-            error = seats.reserve(name, each.version.model, each.version.version)
+            error = seats.reserve(name, version.model, version.version)
             if error is None:
                 computing += 1
             else:
@@ -151,38 +167,35 @@ class Photos:
             seats.give_back(DECODER)
         return refused
 
-    async def _predicted(
-        self,
-        asked: Mapping[str, Asked],
-        photo: _Photo,
-        enough: Callable[[Mapping[str, Answer]], bool],
-    ) -> dict[str, Answer]:
+    async def _said(
+        self, calls: Mapping[str, Call], enough: Callable[[Mapping[str, Said]], bool]
+    ) -> dict[str, Said]:
         """The answers that were not here, as far as they are waited for."""
         if enough({}):
             return {}
         with ExitStack() as leaving:
-            predict = partial(self._predict, photo)
             # All of them before the first is waited for: what lands meanwhile is no longer there.
             waits = {
-                name: leaving.enter_context(self._predictions.wait(each, predict))
-                for name, each in asked.items()
+                name: leaving.enter_context(self._predictions.wait(call))
+                for name, call in calls.items()
             }
             parts = {
-                name: self._predictions.answer(each, predict, waits[name])
-                for name, each in asked.items()
+                name: self._predictions.said(call, waits[name]) for name, call in calls.items()
             }
             return await together(parts, enough)
 
-    async def _predict(self, photo: _Photo, version: Version, ticket: Ticket) -> Predicted:
+    async def _predict(self, photo: _Photo, version: Version, ticket: Ticket) -> Predicted | Failed:
         decoded = await self._decoded(photo)
         if isinstance(decoded, DemitasseError):
-            raise _of_photo(decoded)
+            # One that came too late says nothing about the photo: no reason to lose the others.
+            return Failed(decoded, of_photo=not isinstance(decoded, DeadlineExceeded))
         inputs, decoded_at = decoded.inputs_of(version), time.monotonic()
         try:
             prediction = await ticket.predict(inputs, {}, photo.deadline)
+        except DeadlineExceeded as error:  # as whoever is told so by his own wait, which knows less
+            return Failed(error)
         except DemitasseError as error:
-            error.decoded_at = decoded_at
-            raise
+            return Failed(error, decoded_at)
         return Predicted(prediction, decoded.facts, decoded_at)
 
     async def _decoded(self, photo: _Photo) -> Decoded | DemitasseError:
@@ -214,20 +227,11 @@ def _key(version: Version, digest: bytes) -> Key:
     return key_of(version.digest, _KIND, input_digest)
 
 
-def _of_photo(error: DemitasseError) -> DemitasseError:
-    """The image tier's error, to be raised for one model: a copy, since others raise the same.
-
-    One that came too late says nothing about the photo: no reason to lose the others.
-    """
-    own = copy.copy(error)
-    own.of_photo = not isinstance(error, DeadlineExceeded)
-    return own
-
-
-def _refuse_if_of_photo(answers: Iterable[Answer], started: float) -> None:
+def _refuse_if_of_photo(said: Iterable[Said], started: float) -> None:
     """Raises the photo's own error."""
-    for each in answers:
-        if _is_of_photo(each.outcome):
+    for each in said:
+        if each.of_photo:
+            assert isinstance(each.outcome, DemitasseError)
             raise _waited_for(each.outcome, time.monotonic() - started)
 
 
@@ -241,14 +245,8 @@ def _waited_for(error: DemitasseError, decode_seconds: float) -> DemitasseError:
     return own
 
 
-def _is_of_photo(outcome: Outcome) -> TypeGuard[DemitasseError]:
-    return isinstance(outcome, DemitasseError) and outcome.of_photo
-
-
-def _is_enough(
-    question: Question, there: Mapping[str, object], landed: Mapping[str, Answer]
-) -> bool:
-    outcomes = {name: answer.outcome for name, answer in landed.items()}
-    if any(_is_of_photo(outcome) for outcome in outcomes.values()):
+def _is_enough(question: Question, there: Mapping[str, object], said: Mapping[str, Said]) -> bool:
+    if any(each.of_photo for each in said.values()):
         return True
-    return is_enough({**there, **outcomes}, question.versions, question.require, question.optional)
+    outcomes = {**there, **{name: each.outcome for name, each in said.items()}}
+    return is_enough(outcomes, question.versions, question.require, question.optional)

@@ -5,8 +5,8 @@ remembered; one that is being asked by another request is waited for. What is
 left is predicted in a flight, in a place of its own, and a place that is not
 needed is given back as soon as that is known.
 
-`photos` and `examples` say how a prediction comes about; here it is one of the
-two, looked at from outside.
+How a prediction is made is handed in by `photos` and `examples`; here no input is
+looked at.
 """
 
 from __future__ import annotations
@@ -38,12 +38,20 @@ class Predicted(NamedTuple):
     """When its pixels were there, on the monotonic clock; 0 where none were needed."""
 
 
-Predict = Callable[[Version, Ticket], Coroutine[Any, Any, Predicted]]
-"""Has a version's prediction made in this place. Raises DemitasseError."""
-Landed = Predicted | Entry | DemitasseError
+class Failed(NamedTuple):
+    """What a flight comes to otherwise."""
+
+    error: DemitasseError
+    decoded_at: float = 0.0
+    """When the pixels were there, of a model that failed on them."""
+    of_photo: bool = False
+    """Whether it is about the photo itself, which no model can be asked about then."""
 
 
-class Asked(NamedTuple):
+Landed = Predicted | Failed | Entry
+
+
+class Call(NamedTuple):
     """One version, asked about one input by one request."""
 
     name: str
@@ -52,87 +60,92 @@ class Asked(NamedTuple):
     key: Key
     """Of the version and the input."""
     seats: Seats
+    predict: Callable[[Ticket], Coroutine[Any, Any, Predicted | Failed]]
+    """Has the prediction made in this place, where nobody else has it made. May raise
+    DemitasseError."""
     deadline: float
     """On the monotonic clock, as is the next."""
     started: float
     """When the request came to this input."""
 
 
-class Answer(NamedTuple):
+class Said(NamedTuple):
     """What a version comes to, for one request."""
 
     outcome: Outcome
     facts: PhotoFacts | None = None
     decoded_at: float = 0.0
-    """As of what was predicted, or failed."""
+    of_photo: bool = False
+    """These as of what the flight came to."""
 
 
 class Predictions:
     """Those of one kind of input that are remembered or under way."""
 
-    def __init__(self, results: Results, *, of_photos: bool) -> None:
+    def __init__(self, results: Results, *, need_facts: bool) -> None:
         """
         Args:
-            of_photos: whether what others remember is worth nothing without the photo's facts.
+            need_facts: whether what is remembered is worth nothing without the photo's facts.
         """
         self._results = results
-        self._of_photos = of_photos
+        self._need_facts = need_facts
         self._flights: Flights[Key, Landed] = Flights()
 
     def is_under_way(self, key: Key) -> bool:
         return self._flights.find(key) is not None
 
-    def remembered(self, asked: Asked) -> Answer | None:
-        """From this process's memory, at once. The place is given back where it is there."""
-        entry = self._results.lookup(asked.version, asked.key)
-        if entry is None or not self._is_whole(entry):
-            return None
-        asked.seats.give_back(asked.name)
-        return _remembered(entry, asked.started)
+    def remembered(self, version: Version, key: Key, started: float) -> Said | None:
+        """From this process's memory, at once."""
+        entry = self._results.lookup(version, key)
+        return _remembered(entry, started) if entry is not None and self._is_whole(entry) else None
 
-    def wait(self, asked: Asked, predict: Predict) -> Wait[Landed]:
+    def wait(self, call: Call) -> Wait[Landed]:
         """A wait for the flight that is under way, or for one that begins."""
-        fly = partial(self._fly, asked, predict)
-        wait = self._flights.wait(asked.key, fly, asked.deadline)
+        wait = self._flights.wait(call.key, partial(self._fly, call), call.deadline)
         if not wait.leads:
-            count_shared(asked.version.model, asked.version.version)
-            asked.seats.give_back(asked.name)
+            count_shared(call.version.model, call.version.version)
+            call.seats.give_back(call.name)
         return wait
 
-    async def answer(self, asked: Asked, predict: Predict, wait: Wait[Landed]) -> Answer:
-        """What the wait comes to, or the next one where another request's misfortune ended it."""
+    async def said(self, call: Call, wait: Wait[Landed]) -> Said:
+        """What this call's wait comes to, or the next one where another request's misfortune
+        ended it."""
         try:
-            again = partial(self.wait, asked, predict)
-            landed, own = await settled(wait, again, is_misfortune)
+            landed, own = await settled(wait, partial(self.wait, call), _is_misfortune)
         except DeadlineExceeded as error:
-            return Answer(error)
-        if isinstance(landed, DemitasseError):
-            return Answer(landed, decoded_at=landed.decoded_at)
+            return Said(error)
+        if isinstance(landed, Failed):
+            return Said(landed.error, None, landed.decoded_at, landed.of_photo)
         if isinstance(landed, Entry):
-            return _remembered(landed, asked.started)
+            return _remembered(landed, call.started)
         prediction, facts, decoded_at = landed
         if own:
-            return Answer(prediction, facts, decoded_at)
-        return Answer(Shared(prediction, time.monotonic() - asked.started), facts, decoded_at)
+            return Said(prediction, facts, decoded_at)
+        return Said(Shared(prediction, time.monotonic() - call.started), facts, decoded_at)
 
-    async def _fly(self, asked: Asked, predict: Predict) -> Landed:
+    async def _fly(self, call: Call) -> Landed:
         """Looked for where coordinators share what they remember, and predicted."""
-        version = asked.version
+        version = call.version
         try:
-            with asked.seats.take_over(asked.name, version.model, version.version) as ticket:
-                entry = await self._results.ask_others(version, asked.key)
+            with call.seats.take_over(call.name, version.model, version.version) as ticket:
+                entry = await self._results.ask_others(version, call.key)
                 if entry is not None and self._is_whole(entry):
                     return entry
-                predicted = await predict(version, ticket)
+                landed = await call.predict(ticket)
         except DemitasseError as error:
-            return error
-        self._results.store(version, asked.key, predicted.prediction, predicted.facts)
-        return predicted
+            return Failed(error)
+        if isinstance(landed, Predicted):
+            self._results.store(version, call.key, landed.prediction, landed.facts)
+        return landed
 
     def _is_whole(self, entry: Entry) -> bool:
-        return not self._of_photos or entry.photo is not None
+        return not self._need_facts or entry.photo is not None
 
 
-def _remembered(entry: Entry, started: float) -> Answer:
+def _remembered(entry: Entry, started: float) -> Said:
     output = unpack_answer(entry.answer)
-    return Answer(Cached(entry, output, time.monotonic() - started), entry.photo)
+    return Said(Cached(entry, output, time.monotonic() - started), entry.photo)
+
+
+def _is_misfortune(landed: Landed) -> bool:
+    return isinstance(landed, Failed) and is_misfortune(landed.error)

@@ -16,16 +16,17 @@ ROOT = Path(__file__).parent.parent
 #: Room -> the rooms of ours that it may import. Longest prefix wins.
 ALLOWED = {
     "wire": {"wire"},
+    "links": {"links", "wire"},
     "minion": set(),
     "minion.model": {"wire"},
     "minion.worker": {"minion.worker", "minion.model", "wire"},
     "minion.frameworks": {"minion.frameworks", "minion.model", "wire"},
-    "minion.host": {"minion.host", "minion.model", "wire"},
+    "minion.host": {"minion.host", "minion.model", "links", "wire"},
     "preprocess": {"preprocess", "minion.model", "wire"},
     "envs": {"envs"},
     "storage": {"storage"},
     "model_registry": {"model_registry", "storage", "envs", "wire"},
-    "coordinator": {"coordinator", "model_registry", "storage", "wire"},
+    "coordinator": {"coordinator", "model_registry", "storage", "links", "wire"},
     "deploy": {"deploy", "coordinator", "model_registry", "storage", "envs", "minion.host", "wire"},
     "demitasse": {
         "demitasse", "deploy", "coordinator", "model_registry", "storage", "envs", "wire",

@@ -26,8 +26,8 @@ from coordinator.errors import (
 )
 from coordinator.http.answers import write_answer
 from coordinator.http.body import defer_continue, read_body
+from coordinator.http.descriptions import admission
 from coordinator.http.keys import DIRECTORY, FLEET, LIMITS
-from coordinator.http.listing import admission
 from coordinator.http.media_types import JSON
 from coordinator.http.probes import livez, metrics
 from coordinator.inquiries import Inquiries
@@ -62,18 +62,17 @@ class ServingBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def add_routes(app: web.Application) -> None:
     router = app.router
-    continue_later = defer_continue
-    router.add_get("/livez", livez, expect_handler=continue_later)
-    router.add_get("/metrics", metrics, expect_handler=continue_later)
-    router.add_get("/fleet", show_fleet, expect_handler=continue_later)
-    router.add_get("/requests/{id:.+}", explain, expect_handler=continue_later)
-    router.add_get("/models/{name}/history", show_history, expect_handler=continue_later)
-    router.add_patch("/models/{name}/settings", tune, expect_handler=continue_later)
-    router.add_delete("/models/{name}/settings", reset, expect_handler=continue_later)
-    router.add_put("/models/{name}/aliases/{alias}", set_alias, expect_handler=continue_later)
-    router.add_delete("/models/{name}/aliases/{alias}", remove_alias, expect_handler=continue_later)
+    router.add_get("/livez", livez, expect_handler=defer_continue)
+    router.add_get("/metrics", metrics, expect_handler=defer_continue)
+    router.add_get("/fleet", show_fleet, expect_handler=defer_continue)
+    router.add_get("/requests/{id:.+}", explain, expect_handler=defer_continue)
+    router.add_get("/models/{name}/history", show_history, expect_handler=defer_continue)
+    router.add_patch("/models/{name}/settings", tune, expect_handler=defer_continue)
+    router.add_delete("/models/{name}/settings", reset, expect_handler=defer_continue)
+    router.add_put("/models/{name}/aliases/{alias}", set_alias, expect_handler=defer_continue)
+    router.add_delete("/models/{name}/aliases/{alias}", remove_alias, expect_handler=defer_continue)
     router.add_put(
-        "/models/{name}/versions/{version}/serving", set_serving, expect_handler=continue_later
+        "/models/{name}/versions/{version}/serving", set_serving, expect_handler=defer_continue
     )
 
 

@@ -85,6 +85,11 @@ class Wanted(NamedTuple):
     timeout: float
 
 
+def path_ref(request: web.Request) -> ModelRef:
+    """The model that the path names, and its version where there is one."""
+    return ModelRef(request.match_info["name"], request.match_info.get("version"))
+
+
 def wanted_refs(request: web.Request, timeouts: Timeouts) -> Wanted:
     """Models, which of them are required or optional, and timeout, from the query and the head.
 

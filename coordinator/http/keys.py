@@ -33,7 +33,6 @@ CALLERS: web.AppKey[Callers] = web.AppKey("callers", Callers)
 #: Told of every request that ends; set by `app.py`.
 RECORDS: web.AppKey[Records] = web.AppKey("records", Records)
 
-
 #: The models as last seen, and who answers for them; set by `app.py`.
 DIRECTORY: web.AppKey[Directory] = web.AppKey("directory", Directory)
 FLEET: web.AppKey[Fleet] = web.AppKey("fleet", Fleet)

@@ -1,6 +1,7 @@
 """The kinds of body that are read and written, by the names that callers give them.
 
-Names are in lower case and without parameters.
+In lower case and without parameters. Nothing is read here: who takes which is said by
+`express`, `errands`, `native` and `payloads`, and who writes which by `replies`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ MULTIPART = "multipart/form-data"
 BYTES = "application/octet-stream"
 IMAGES = "image/*"
 PROBLEM_JSON = "application/problem+json"
-#: MessagePack, and the names that it had before it was registered.
+#: MessagePack, by the names that are in use; the last is the registered one.
 MSGPACK_NAMES = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
 #: Formats in which a tensor's numbers may stand one by one.
 NUMBERS = MSGPACK_NAMES | {JSON}

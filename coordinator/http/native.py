@@ -1,4 +1,4 @@
-"""Our own protocol: analyze photos, ask one model, see what there is (`listing`, `probes`).
+"""Our own protocol: analyze photos, ask one model, see what there is (`descriptions`, `probes`).
 
 Handlers translate and do nothing else. The place is taken when the head has
 arrived; the body is read after that.
@@ -19,11 +19,12 @@ from coordinator.explanations import part_of
 from coordinator.http import media_types, payloads
 from coordinator.http.answers import write_answer
 from coordinator.http.body import defer_continue
-from coordinator.http.head import only_timeout, wanted_refs
-from coordinator.http.keys import ASKED, CALLERS, CAME, LIMITS, REQUEST_ID, TIMEOUTS
-from coordinator.http.listing import list_models, show_model, show_version, version_of
+from coordinator.http.descriptions import list_models, show_model, show_version
+from coordinator.http.head import only_timeout, path_ref, wanted_refs
+from coordinator.http.keys import ASKED, CALLERS, CAME, DIRECTORY, LIMITS, REQUEST_ID, TIMEOUTS
 from coordinator.http.probes import livez, metrics, readyz
 from coordinator.merge import Outcome, model_entry
+from coordinator.router import resolve
 from model_registry.snapshot import Version
 from wire.flows import Flow
 
@@ -33,16 +34,15 @@ T = TypeVar("T")
 
 def add_routes(app: web.Application) -> None:
     router = app.router
-    continue_later = defer_continue
-    router.add_post("/analyze", analyze, expect_handler=continue_later)
-    router.add_post("/models/{name}/infer", infer, expect_handler=continue_later)
-    router.add_post("/models/{name}/versions/{version}/infer", infer, expect_handler=continue_later)
-    router.add_get("/models", list_models, expect_handler=continue_later)
-    router.add_get("/models/{name}", show_model, expect_handler=continue_later)
-    router.add_get("/models/{name}/versions/{version}", show_version, expect_handler=continue_later)
-    router.add_get("/livez", livez, expect_handler=continue_later)
-    router.add_get("/readyz", readyz, expect_handler=continue_later)
-    router.add_get("/metrics", metrics, expect_handler=continue_later)
+    router.add_post("/analyze", analyze, expect_handler=defer_continue)
+    router.add_post("/models/{name}/infer", infer, expect_handler=defer_continue)
+    router.add_post("/models/{name}/versions/{version}/infer", infer, expect_handler=defer_continue)
+    router.add_get("/models", list_models, expect_handler=defer_continue)
+    router.add_get("/models/{name}", show_model, expect_handler=defer_continue)
+    router.add_get("/models/{name}/versions/{version}", show_version, expect_handler=defer_continue)
+    router.add_get("/livez", livez, expect_handler=defer_continue)
+    router.add_get("/readyz", readyz, expect_handler=defer_continue)
+    router.add_get("/metrics", metrics, expect_handler=defer_continue)
 
 
 async def analyze(request: web.Request) -> web.Response:
@@ -61,7 +61,7 @@ async def analyze(request: web.Request) -> web.Response:
 
 async def infer(request: web.Request) -> web.Response:
     started = time.monotonic()
-    version = version_of(request)
+    version = resolve(request.app[DIRECTORY].current(), path_ref(request))
     deadline = started + only_timeout(request, request.app[TIMEOUTS])
     ask = _of_a_photo if _sends_photo(request, version) else _of_its_inputs
     flow = request.app[CALLERS].of(request)

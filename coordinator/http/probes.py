@@ -1,4 +1,7 @@
-"""What those ask who watch a process: whether it lives, whether it is ready, what it counts."""
+"""What those ask who watch a process: whether it lives, whether it is ready, what it counts.
+
+Handlers of `native` and `admin`; asks no model.
+"""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import cast
 
+from links.outlet import Outlet
 from minion.host.examples import Answered, Example, Outcome, Refused
 from minion.host.lane import Lane
 from minion.host.shared import open_shared
@@ -25,7 +26,6 @@ from wire.greetings import Hello, Ready
 from wire.heads import Kind
 from wire.heartbeats import Heartbeat
 from wire.messages import Message, decode
-from wire.outlet import Outlet
 from wire.parameters import UnfitParameters
 from wire.status import Drain, Promise, Status
 from wire.tensor import made
@@ -101,6 +101,7 @@ class HostLink(asyncio.Protocol):
         for example in self._examples.values():
             self._lane.abandon(example)
         self._examples.clear()
+        self._memory = None  # what is in flight keeps it for as long as it needs
         for link in self._links:
             link._push_soon()
         self._on_lost(exc)
@@ -137,7 +138,7 @@ class HostLink(asyncio.Protocol):
     def _expect_to_be_greeted(self) -> None:
         if not self._greeted:
             log.warning("a link was closed on which nobody said Hello")
-            self.close()
+            self._outlet.abort()
 
     def close(self) -> None:
         self._outlet.close()
@@ -186,6 +187,8 @@ class HostLink(asyncio.Protocol):
             raise WireError(f"{type(message).__name__} is not for a host")
 
     def _greet(self, hello: Hello) -> None:
+        if self._greeted:
+            raise WireError("Hello was said before")
         if self._proof is not None and not same(hello.proof, self._proof):
             raise WireError("whoever calls itself a coordinator does not know the secret")
         self.peer, self._greeted = hello.name, True
@@ -259,7 +262,7 @@ class HostLink(asyncio.Protocol):
             self._push_timer = None
 
     def _silent(self) -> None:
-        log.warning("link with %s has fallen silent", self.peer)
+        log.warning("link with %s has fallen silent", self.peer or "somebody")
 
     def _send(self, message: Result | Failure | Refusal | Status | Ready | Tuned | Drain) -> None:
         self._outlet.send(message.encode())

@@ -115,7 +115,7 @@ def test_a_refusal_shows_its_document_and_where_the_time_went_until_then() -> No
 def test_a_refusal_by_the_image_tier_shows_how_long_that_took() -> None:
     found = explained(status=422, code="image-damaged", decode=0.900)
 
-    assert found["phases_ms"] == {"read": 50.0, "decode": 900.0, "other": 50.0}
+    assert found["phases_ms"] == {"read": 50.0, "decode": 900.0, "wait": 50.0}
 
 
 def test_what_was_never_there_as_a_whole_was_only_read() -> None:

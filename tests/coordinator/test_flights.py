@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import time
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -213,6 +216,23 @@ async def test_a_deadline_ends_one_wait_and_no_other(
 
     outcome, _ = await tasks[1 - early]
     assert outcome == 7
+
+
+async def test_who_was_too_late_leaves_nothing_for_the_garbage_collector(
+    flights: Flown, computation: Computation
+) -> None:
+    async def late() -> weakref.ref[Computation]:
+        photo = Computation()
+        with contextlib.suppress(DeadlineExceeded):
+            await asking(flights, computation, time.monotonic() - 1)
+        return weakref.ref(photo)
+
+    gc.disable()
+    try:
+        photo = await late()
+        assert photo() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_fault_of_ours_reaches_everybody(flights: Flown) -> None:

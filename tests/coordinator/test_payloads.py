@@ -20,7 +20,9 @@ from coordinator.errors import (
     InvalidMsgpack,
     PayloadTooLarge,
 )
+from coordinator.examples import Example
 from coordinator.http import payloads
+from coordinator.http.photo_lists import Photo
 from wire.tensor import Tensor, TensorSpec
 
 BYTES = "application/octet-stream"
@@ -43,8 +45,8 @@ def form(*parts: tuple[str, bytes]) -> bytes:
     return sent + b"--b--"
 
 
-async def photos_of(body: bytes, content_type: str | None, **headers: str) -> list[payloads.Photo]:
-    photos: list[payloads.Photo] = []
+async def photos_of(body: bytes, content_type: str | None, **headers: str) -> list[Photo]:
+    photos: list[Photo] = []
 
     async def handler(request):
         photos.extend(await payloads.read_photos(request, LIMITS))
@@ -63,8 +65,8 @@ async def refused_photos(body: bytes, content_type: str, **headers: str) -> Repl
     return await exchange(handler, post(body, content_type, **headers))
 
 
-async def example_of(body: bytes, content_type: str, specs=SPECS) -> payloads.Example:
-    examples: list[payloads.Example] = []
+async def example_of(body: bytes, content_type: str, specs=SPECS) -> Example:
+    examples: list[Example] = []
 
     async def handler(request):
         examples.append(await payloads.read_inputs(request, specs, LIMITS))
@@ -85,8 +87,8 @@ async def refused_example(
     return await exchange(handler, post(body, content_type))
 
 
-async def one_photo(body: bytes, content_type: str) -> tuple[Reply, list[payloads.Photo]]:
-    photos: list[payloads.Photo] = []
+async def one_photo(body: bytes, content_type: str) -> tuple[Reply, list[Photo]]:
+    photos: list[Photo] = []
 
     async def handler(request):
         photos.append(await payloads.read_photo(request, LIMITS))

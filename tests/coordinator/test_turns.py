@@ -10,6 +10,7 @@ import pytest
 
 from coordinator.errors import InvalidJson
 from coordinator.http import payloads
+from coordinator.http.media_types import JSON
 from coordinator.http.turns import LARGE_BYTES
 from tests.waiting import Turns
 from wire.tensor import TensorSpec
@@ -25,7 +26,7 @@ async def turns_of(*bodies: bytes) -> list[int]:
 
     async def turn(body: bytes) -> int:
         with contextlib.suppress(InvalidJson):
-            await payloads.example_in_turn(body, payloads.JSON, SPECS)
+            await payloads.example_in_turn(body, JSON, SPECS)
         return clock.now
 
     found = await asyncio.gather(*(turn(body) for body in bodies))
@@ -55,9 +56,7 @@ async def test_small_ones_wait_for_nobody() -> None:
 
 
 async def test_who_leaves_while_it_waits_holds_up_nobody() -> None:
-    tasks = [
-        asyncio.create_task(payloads.example_in_turn(LARGE, payloads.JSON, SPECS)) for _ in range(3)
-    ]
+    tasks = [asyncio.create_task(payloads.example_in_turn(LARGE, JSON, SPECS)) for _ in range(3)]
     await asyncio.sleep(0)
     tasks[1].cancel()
 

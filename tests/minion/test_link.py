@@ -365,6 +365,18 @@ async def test_nothing_is_said_before_hello(start_host: StartHost) -> None:
     await raw.close()
 
 
+async def test_hello_is_said_once(start_host: StartHost, caplog: pytest.LogCaptureFixture) -> None:
+    host = await start_host("Echo")
+    raw = await Raw.connect(host)
+
+    raw.send(Hello("raw"))
+    raw.send(Hello("another"))
+
+    assert await raw.ended()
+    assert "Hello was said before" in caplog.text
+    await raw.close()
+
+
 async def test_whoever_does_not_say_hello_is_not_waited_for_however_often_it_says_something(
     start_host: StartHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -431,18 +443,16 @@ async def test_a_host_whose_worker_is_busy_says_that_it_is_there(
     await raw.close()
 
 
-@pytest.mark.parametrize("greeted", [True, False])
 async def test_a_coordinator_that_falls_silent_is_hung_up_on_and_its_examples_abandoned(
-    start_host: StartHost, gate: Gate, greeted: bool
+    start_host: StartHost, gate: Gate
 ) -> None:
     host = await start_host("Gated", max_batch_size=1, options=gate.options)
     link = await host.ready_link()
     raw = await Raw.connect(host)
-    if greeted:
-        raw.send(Hello("raw"))
-        for id in (1, 2):
-            raw.send(Predict(id, x(id), None, {}))
-        await eventually(lambda: host.lane.bouncer.occupied == 2, "both are in")
+    raw.send(Hello("raw"))
+    for id in (1, 2):
+        raw.send(Predict(id, x(id), None, {}))
+    await eventually(lambda: host.lane.bouncer.occupied == 2, "both are in")
 
     assert await raw.ended()
 

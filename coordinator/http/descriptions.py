@@ -1,4 +1,7 @@
-"""What models and versions there are, and what each replica lets in, as documents."""
+"""Models, versions and replicas as documents: what there is, what serves, what is let in.
+
+Handlers of `native`, and what `admin` says of a replica. Reads what others keep.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from aiohttp import web
 
 from coordinator.fleet import Fleet
 from coordinator.http.answers import write_answer
+from coordinator.http.head import path_ref
 from coordinator.http.keys import DIRECTORY, FLEET
 from coordinator.replica import Replica
-from coordinator.router import ModelRef, named, resolve
+from coordinator.router import named, resolve
 from model_registry.snapshot import ModelEntry, Version
 
 
@@ -35,8 +39,9 @@ async def show_model(request: web.Request) -> web.Response:
 
 
 async def show_version(request: web.Request) -> web.Response:
-    version = version_of(request)
-    entry = request.app[DIRECTORY].current().models[version.model]
+    snapshot = request.app[DIRECTORY].current()
+    version = resolve(snapshot, path_ref(request))
+    entry = snapshot.models[version.model]
     return write_answer(
         request,
         {
@@ -48,12 +53,6 @@ async def show_version(request: web.Request) -> web.Response:
             **_schemas(version),
         },
     )
-
-
-def version_of(request: web.Request) -> Version:
-    """The version that the path names. Raises NotFound."""
-    ref = ModelRef(request.match_info["name"], request.match_info.get("version"))
-    return resolve(request.app[DIRECTORY].current(), ref)
 
 
 def _model(entry: ModelEntry, fleet: Fleet) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """What one end of a link says: all of one turn of the event loop in one write, and
 heartbeats while there is nothing else to say.
 
-In this both ends are alike. What they say, and what they make of what they hear, is
-theirs; when a heartbeat is due, and when the other end is gone, `heartbeats` knows.
+What is said, and what is made of what is heard, is each end's own; when a heartbeat is
+due, and when the other end is gone, `wire.heartbeats` knows. Holds the transport and a timer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Callable, List, Optional, Sequence
+from collections.abc import Callable, Sequence
 
 from wire.heartbeats import HEARTBEAT_SECONDS, Heartbeat, Look, Pulse
 from wire.tensor import Buffer
@@ -29,9 +29,9 @@ class Outlet:
         """Whoever reads says here that something was heard."""
         self._on_silence = on_silence
         self._loop = asyncio.get_running_loop()
-        self._transport: Optional[asyncio.Transport] = None
-        self._outgoing: List[Buffer] = []
-        self._beat: Optional[asyncio.TimerHandle] = None
+        self._transport: asyncio.Transport | None = None
+        self._outgoing: list[Buffer] = []
+        self._beat: asyncio.TimerHandle | None = None
 
     def open(self, transport: asyncio.Transport) -> None:
         """What is sent goes here."""
