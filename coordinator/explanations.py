@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from coordinator.errors import DemitasseError
+from coordinator.errors import DemitasseError, Internal
 from coordinator.merge import Cached, Outcome, Shared, is_pending, milliseconds
 from coordinator.metrics import ending_of
 from coordinator.records import NOT_KNOWN, Part, Photo, Record
@@ -23,6 +23,8 @@ from wire.reasons import Reason
 COMPUTED = "computed"
 #: Of a record whose request was not answered.
 CANCELLED = "cancelled"
+#: Of a record whose photos may be fewer than there were: the rest had not come to anything yet.
+_CUT_SHORT = frozenset({CANCELLED, Internal.code})
 
 
 def part_of(name: str, version: str, outcome: Outcome, decode_seconds: float = 0.0) -> Part:
@@ -94,7 +96,7 @@ def _phases(record: Record) -> dict[str, float]:
     phases = {"read": asked - started}
     if record.part is not None:
         phases |= _own(record.part)
-    elif record.photos:
+    elif record.photos and record.code not in _CUT_SHORT:
         slowest = max(record.photos, key=lambda photo: photo.seconds)
         phases |= {"decode": slowest.decode, "models": slowest.seconds - slowest.decode}
     else:

@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Generator, Hashable
 from functools import partial
+from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from coordinator.errors import CallerError, DeadlineExceeded, DemitasseError, ModelFailure
@@ -28,6 +29,8 @@ class Fault(NamedTuple):
     """What a computation raised that should raise nothing."""
 
     exception: BaseException
+    traceback: TracebackType | None
+    """Of the computation alone: each who waits raises it from there."""
 
 
 class _Expired:
@@ -130,7 +133,7 @@ class Wait(Generic[T]):
         if isinstance(outcome, _Expired):
             raise DeadlineExceeded
         if isinstance(outcome, Fault):
-            raise outcome.exception
+            raise outcome.exception.with_traceback(outcome.traceback)
         return outcome
 
     def __enter__(self) -> Self:
@@ -181,7 +184,7 @@ def _landed(flight: Flight[T], task: asyncio.Task[T]) -> None:
     if task.cancelled():  # called off: nobody waits
         return
     fault = task.exception()
-    flight.land(task.result() if fault is None else Fault(fault))
+    flight.land(task.result() if fault is None else Fault(fault, fault.__traceback__))
 
 
 def _nothing() -> None:

@@ -89,7 +89,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     reckoning: object = None
     """And what it was decided from."""
     decode: float = 0.0
-    """And for how many seconds the image tier was waited for, which gave no pixels."""
+    """And for how many seconds the image tier was waited for, where that is known."""
 
 
 class _Shelf:

@@ -1,4 +1,4 @@
-"""What a request's query and head ask for: which models, how much each matters, how long, for whom.
+"""What a request's line and head ask for: which models, how much each matters, how long, for whom.
 
 Read before anything is admitted and long before the body. Knows the form of a
 model reference from `router`, and nothing of what there is.

@@ -123,7 +123,7 @@ class HostLink(asyncio.Protocol):
                 self._take(frame)
         except WireError as error:
             log.warning("link with %s broke the protocol: %s", self.peer or "somebody", error)
-            self.close()
+            self._outlet.abort()
 
     def _take(self, frame: Frame) -> None:
         """What a frame says is done. Unfit parameters are a caller's: refused, and nothing ends."""

@@ -87,7 +87,8 @@ def test_nothing_is_imported_from_the_folder_that_up_is_started_in(
     demitasse("publish", noop)
     folder = tmp_path / "of an author"
     folder.mkdir()
-    for name in ("storage", "envs", "wire", "deploy", "minion", "coordinator", "virtualenv", "pip"):
+    ours = ("storage", "envs", "wire", "links", "deploy", "minion", "coordinator")
+    for name in (*ours, "virtualenv", "pip"):
         (folder / f"{name}.py").write_text("open(__file__ + '.imported', 'w')\nraise SystemExit")
 
     with started(environment, *free_ports(2), folder) as platform:

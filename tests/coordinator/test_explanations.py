@@ -8,7 +8,7 @@ import pytest
 
 from coordinator.cache import Entry
 from coordinator.errors import DeadlineExceeded, ModelError
-from coordinator.explanations import document, part_of
+from coordinator.explanations import CANCELLED, document, part_of
 from coordinator.merge import Cached, Outcome, Shared
 from coordinator.records import Part, Photo, Record
 from coordinator.ticket import Prediction
@@ -102,6 +102,15 @@ def test_of_several_photos_the_one_that_took_longest_makes_the_phases() -> None:
     assert found["phases_ms"] == {"read": 50.0, "decode": 20.0, "models": 880.0, "other": 50.0}
     sources = [[part["source"] for part in image["models"]] for image in found["images"]]
     assert sources == [["computed"], ["pending", "model-error"]]
+
+
+@pytest.mark.parametrize(("status", "code"), [(0, CANCELLED), (500, "internal-error")])
+def test_where_not_all_photos_came_to_something_it_was_waited_for(status: int, code: str) -> None:
+    one = Photo("a.png", 0.01, 0.1, [part_of("tagger", "1.0.0", PREDICTION)])
+    found = explained(photos=[one], status=status, code=code)
+
+    assert found["phases_ms"] == {"read": 50.0, "wait": 950.0}
+    assert [image["name"] for image in found["images"]] == ["a.png"]
 
 
 def test_a_refusal_shows_its_document_and_where_the_time_went_until_then() -> None:

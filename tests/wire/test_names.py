@@ -10,7 +10,10 @@ import pytest
 from wire.names import FIELD, NAME, SELECTOR
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("wire", "minion", "preprocess", "model_registry", "coordinator", "deploy", "demitasse")
+ROOMS = (
+    *("wire", "links", "minion", "preprocess", "envs", "storage"),
+    *("model_registry", "coordinator", "deploy", "demitasse"),
+)
 
 
 def test_nobody_else_has_an_expression_of_its_own():
