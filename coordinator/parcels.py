@@ -89,8 +89,10 @@ class Parcels:
         os.close(self.descriptor)
 
     def _come_back(self, offset: int, room: int) -> None:
-        self.taken -= 1
+        """In any thread, and in the middle of anything: it is taken until it is free, or `trim`
+        would give it away twice."""
         self._free.setdefault(room, []).append(offset)
+        self.taken -= 1
 
 
 class _Piece(np.ndarray[Any, np.dtype[np.uint8]]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -121,6 +122,30 @@ def test_memory_that_nobody_used_lately_goes_back_to_the_system(parcels: Parcels
 
     assert touched(parcels) == 0
     assert bytes(taken(parcels, MIB)[:4]) == bytes(4)
+
+
+def test_a_piece_that_comes_back_in_another_thread_is_not_given_away_twice(
+    parcels: Parcels,
+) -> None:
+    class Interrupted(dict[int, list[int]]):
+        """Where the thread of the piece is interrupted: the event loop's turn comes."""
+
+        def setdefault(self, room: int, free: list[int]) -> list[int]:
+            parcels.trim()
+            return super().setdefault(room, free)
+
+    parcels._free = Interrupted()
+    parcel = taken(parcels, MIB)
+    parcels.trim()  # from now on nobody has had a piece lately
+
+    thread = threading.Thread(target=parcel.release)
+    del parcel
+    thread.start()
+    thread.join()
+
+    assert parcels.taken == 0
+    one, other = taken(parcels, MIB), taken(parcels, MIB)
+    assert place(parcels, one) != place(parcels, other)
 
 
 def test_memory_in_steady_use_is_kept(parcels: Parcels) -> None:
