@@ -26,8 +26,8 @@ from minion.host.workers import State, Worker
 
 log = logging.getLogger("demitasse.host.keeper")
 
-#: How often somebody looks what workers hold.
-WATCH_SECONDS = 1.0
+#: How often somebody looks what workers hold; and while one has something to do.
+WATCH_SECONDS, BUSY_WATCH_SECONDS = 1.0, 0.25
 #: After which to ask again who was asked while the model loads.
 LOADING_SECONDS = 1.0
 #: Who of those without a place takes one: who works already, since it is to replace somebody;
@@ -63,6 +63,7 @@ class Keeper:
         self._starts = Starts(spec.starts_folder, spec.starts)
         self._starting: dict[Worker, Slot] = {}
         self._worn: asyncio.Queue[Worker] = asyncio.Queue()
+        self._busy = asyncio.Event()  # a worker that may take more
         self._budget = Budget(spec.workers)
         self._answered = 0  # batches, by workers that have ended
         self._loaded = asyncio.Event()
@@ -145,7 +146,8 @@ class Keeper:
 
     def _begin(self) -> _Life:
         worker = Worker(
-            self._spec, self.children, self._on_room, self._on_loaded, self._worn.put_nowait
+            *(self._spec, self.children, self._on_room, self._on_loaded),
+            *(self._worn.put_nowait, self._busy.set),
         )
         task = asyncio.get_running_loop().create_task(self._live(worker))
         return _Life(worker, task, asyncio.Event())
@@ -286,7 +288,10 @@ class Keeper:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(BUSY_WATCH_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._busy.wait(), WATCH_SECONDS - BUSY_WATCH_SECONDS)
+            self._busy.clear()
             try:
                 self.children.reap()
                 for worker in self.workers:

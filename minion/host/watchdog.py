@@ -50,8 +50,13 @@ class Expectation:
 class Watchdog:
     """Of one worker."""
 
-    def __init__(self, on_overdue: Callable[[], None]) -> None:
+    def __init__(self, on_overdue: Callable[[], None], on_look: Callable[[], None]) -> None:
+        """
+        Args:
+            on_look: called whenever it looks and something is expected, and not overdue.
+        """
         self._on_overdue = on_overdue
+        self._on_look = on_look
         self._timer: asyncio.TimerHandle | None = None
         self._expectation = Expectation()
 
@@ -80,3 +85,4 @@ class Watchdog:
             self._on_overdue()
         elif seconds < math.inf:
             self._timer = loop.call_later(seconds, self._look)
+            self._on_look()

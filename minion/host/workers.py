@@ -62,6 +62,7 @@ class Worker(asyncio.Protocol):
         on_room: Callable[[], None],
         on_loaded: Callable[[Worker], None],
         on_worn: Callable[[Worker], None],
+        on_watch: Callable[[], None],
     ) -> None:
         """
         Args:
@@ -69,6 +70,7 @@ class Worker(asyncio.Protocol):
             on_room: called whenever it takes a batch.
             on_loaded: called once, before that.
             on_worn: called once, when it is time for a successor.
+            on_watch: called every so often while it loads or runs a batch: it may take more.
         """
         self.state = State.STARTING
         self.settled = asyncio.Event()
@@ -102,7 +104,7 @@ class Worker(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._process: Process | None = None
         self._handed = Handed()
-        self._watchdog = Watchdog(self._overrun)
+        self._watchdog = Watchdog(self._overrun, on_watch)
 
     @property
     def pid(self) -> int | None:
@@ -229,9 +231,13 @@ class Worker(asyncio.Protocol):
             self._end(Loss.INTERRUPTED)
 
     def end(self, reason: str) -> None:
-        """Ends the process, now, with what it runs; the reason is what its ending is told as."""
-        self.failure = reason
-        self._end(Loss.INTERRUPTED)
+        """Ends the process, now, with what it runs; the reason is what its ending is told as.
+
+        Of one that has ended nothing changes.
+        """
+        if self.state is not State.ENDED:
+            self.failure = reason
+            self._end(Loss.INTERRUPTED)
 
     def run(self, batch: RunningBatch) -> None:
         """Hands the batch to the process. The worker must be idle, or take a next one."""

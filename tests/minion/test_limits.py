@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from minion.host import keeper
 from minion.host.keeper import Keeper
 from minion.host.lane import Lane
 from minion.host.limits import MAX_OPEN_FILES, SOFT_PART, soft_limit
@@ -141,6 +142,27 @@ async def test_who_fills_it_is_ended(start_lane: StartLane, tmp_path: Path) -> N
 
     assert answer.code == "worker-crashed"
     assert lane.keeper.last_failure == f"its temporary folder has more than {8 * MEGABYTE} bytes"
+
+
+async def test_while_one_is_busy_somebody_looks_more_often(
+    start_lane: StartLane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "WATCH_SECONDS", 3600.0)
+    lane = await start_lane(**hostile(temporary=str(tmp_path), temporary_bytes=8 * MEGABYTE))
+
+    answer = await do(lane, "fill")
+
+    assert answer.code == "worker-crashed"
+
+
+async def test_who_has_ended_has_ended_for_one_reason(start_lane: StartLane) -> None:
+    lane = await start_lane(**hostile())
+    [worker] = lane.keeper.workers
+
+    worker.end("the first")
+    worker.end("the second")
+
+    assert worker.failure == "the first"
 
 
 async def test_no_file_is_longer_than_all_of_it(start_lane: StartLane) -> None:
