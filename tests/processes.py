@@ -29,3 +29,8 @@ def children(pid: int) -> set[int]:
 def family(pid: int) -> set[int]:
     """The process and all that descend from it."""
     return {pid}.union(*map(family, children(pid)))
+
+
+def resident_bytes() -> int:
+    """Of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

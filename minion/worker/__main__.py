@@ -16,19 +16,19 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Iterator, Union
+from typing import Union
 
 from minion.model import LoadContext
+from minion.worker.incoming import messages
 from minion.worker.loader import LoadError, find_model
 from minion.worker.session import Session, zeros
+from minion.worker.turns import Turns
 from wire.area import Area, halves, slots
-from wire.batches import BatchFailure, Load, Loaded, Message, Run, decode
+from wire.batches import BatchFailure, BatchResult, Load, Loaded, Message, Run
 from wire.errors import Code
-from wire.frames import FrameReader
 from wire.heap import give_back_free_pages
 from wire.lifetimes import end_with_parent
 
-_READ_BYTES = 256 * 1024
 _MAX_DETAIL_CHARACTERS = 300
 
 
@@ -43,16 +43,20 @@ def main() -> int:
 def work(socket_descriptor: int, arena: int) -> int:
     """A worker's life, from the first message to the host's end-of-file; its exit status."""
     connection = socket.socket(fileno=socket_descriptor)
-    messages = _messages(connection)
-    load = next(messages, None)
+    incoming = messages(connection)
+    load = next(incoming, None)
     if not isinstance(load, Load):
         return 1
     session = _load(load, arena, connection)
     if session is None:
         return 1
-    for message in messages:
+    turns = Turns()
+    for message in incoming:
         if isinstance(message, Run):
-            _send(connection, session.run(message))
+            result = session.run(message)
+            _send(connection, result)
+            if isinstance(result, BatchResult):
+                turns.took(result.seconds)
     return 0
 
 
@@ -97,18 +101,6 @@ def _in_a_line(error: BaseException) -> str:
     text = str(error) if isinstance(error, LoadError) else f"{type(error).__name__}: {error}"
     line = text.strip().partition("\n")[0][:_MAX_DETAIL_CHARACTERS]
     return line.encode("utf-8", "replace").decode()
-
-
-def _messages(connection: socket.socket) -> Iterator[Message]:
-    reader = FrameReader()
-    # One for all: memory of that size for each read would be cut into pieces by what comes after.
-    scratch = memoryview(bytearray(_READ_BYTES))
-    while True:
-        size = connection.recv_into(scratch)
-        if not size:
-            return
-        for frame in reader.feed(bytes(scratch[:size])):
-            yield decode(frame)
 
 
 def _send(connection: socket.socket, message: Message) -> None:

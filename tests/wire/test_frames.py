@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import tracemalloc
 from collections import deque
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.processes import resident_bytes
 from tests.wire.golden import MESSAGES, encoded
 from wire.errors import WireError
 from wire.frames import (
@@ -146,10 +145,6 @@ def test_an_announced_length_is_checked_before_memory_is_taken() -> None:
     tracemalloc.stop()
 
     assert peak < 100_000
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("cut", [10, HEADER.size], ids=["in the header", "behind the header"])
