@@ -33,6 +33,7 @@ from coordinator.http.listening import Handed
 from coordinator.readiness import Readiness
 from wire.lifetimes import end_with
 from wire.logs import log_as_json
+from wire.threads import start_threads
 
 log = logging.getLogger("demitasse.coordinator")
 
@@ -43,6 +44,8 @@ LINK_SECONDS = 1.0
 #: The same where a predecessor serves meanwhile, and nobody waits: it should not know more hosts.
 SUCCESSOR_LINK_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
+#: For the registry, files, and what takes long of large bodies.
+_THREADS = 8
 
 
 def main() -> int:
@@ -111,6 +114,7 @@ def _numbers(text: str) -> list[int]:
 
 async def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     """Returns the exit status."""
+    await start_threads(_THREADS)
     name = f"coordinator-{os.getpid()}"
     siblings, only = arguments.siblings, arguments.only
     ending = _told_by_signals(supervised=arguments.parent_pid is not None)

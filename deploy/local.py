@@ -45,6 +45,7 @@ from model_registry.catalog import Catalog
 from model_registry.leases import Leases, Replica
 from model_registry.snapshot import ModelEntry, Snapshot, Version
 from storage.engine import migrate, open_engine
+from wire.threads import start_threads
 
 __all__ = ["DeploymentError", "LocalDeployment", "ProcessInfo", "Status", "read_status"]
 
@@ -53,6 +54,8 @@ WATCH_SECONDS = 0.5
 #: What a process takes to be gone that was killed.
 _ENDING_SECONDS = 0.02
 _GENERATIONS = 50
+#: For the registry, logs, and what others have left.
+_THREADS = 8
 
 Key = tuple[str, str]
 """A model and a version."""
@@ -107,6 +110,7 @@ class LocalDeployment:
         _read_secrets(self.settings)  # said here, before each of them ends because of it
         with self.premises.locked(), self._ports() as (public, admin):
             try:
+                await start_threads(_THREADS)
                 await asyncio.to_thread(migrate, self._engine)
                 await self._serve(public, admin, stop, abort)
             finally:

@@ -26,6 +26,10 @@ from minion.host.temporary import clear
 from wire.credentials import Credentials, InvalidCredentials
 from wire.lifetimes import end_with
 from wire.logs import log_as_json
+from wire.threads import start_threads
+
+#: For the folders of workers.
+_THREADS = 2
 
 
 def main() -> int:
@@ -84,6 +88,7 @@ def _credentials(address: str) -> Credentials:
 async def _serve(
     spec: ServiceSpec, address: str, grace_seconds: float, credentials: Credentials
 ) -> None:
+    await start_threads(_THREADS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

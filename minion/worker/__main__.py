@@ -22,9 +22,8 @@ from minion.model import LoadContext
 from minion.worker.incoming import messages
 from minion.worker.loader import LoadError, find_model
 from minion.worker.session import Session, zeros
-from minion.worker.turns import Turns
 from wire.area import Area, halves, slots
-from wire.batches import BatchFailure, BatchResult, Load, Loaded, Message, Run
+from wire.batches import BatchFailure, Load, Loaded, Message, Run
 from wire.errors import Code
 from wire.heap import give_back_free_pages
 from wire.lifetimes import end_with_parent
@@ -50,13 +49,9 @@ def work(socket_descriptor: int, arena: int) -> int:
     session = _load(load, arena, connection)
     if session is None:
         return 1
-    turns = Turns()
     for message in incoming:
         if isinstance(message, Run):
-            result = session.run(message)
-            _send(connection, result)
-            if isinstance(result, BatchResult):
-                turns.took(result.seconds)
+            _send(connection, session.run(message))
     return 0
 
 

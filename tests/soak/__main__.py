@@ -25,6 +25,8 @@ from tests.soak.mixture import SETTINGS, packages
 from tests.soak.soaking import roles, soak
 
 PIECES, WARM = 10, 2
+#: Workers give back what they have freed after 20 s, coordinators every 10.
+REST_SECONDS = 25.0
 _SHOWN = 40
 console = Console(width=140)
 
@@ -58,7 +60,9 @@ def main() -> int:
         folder = Path(name)
         models = packages(folder / "packages")
         with running(folder / "home", models, settings=SETTINGS) as platform:
-            states, seen, wrong = soak(platform, told.seed, told.count, PIECES)
+            states, seen, wrong = soak(
+                platform, told.seed, told.count, PIECES, rest_seconds=REST_SECONDS
+            )
             show(platform, states)
             for answer, count in sorted(seen.items()):
                 console.print(f"{count:8} {answer}")

@@ -15,18 +15,22 @@ from tests.acceptance.platform import Platform
 from tests.soak.held import Held, State, held
 from tests.soak.mixture import attack
 
-#: For connections that linger, and what is given back now and then.
-REST_SECONDS = 15.0
+#: For connections that linger, after the rest.
+LINGER_SECONDS = 15.0
 #: Of a minion, when nobody asks.
 ZERO = ("demitasse_minion_occupied", "demitasse_minion_queued", "demitasse_minion_failed")
 
 
 def soak(
-    platform: Platform, seed: str, count: int, pieces: int
+    platform: Platform, seed: str, count: int, pieces: int, *, rest_seconds: float
 ) -> tuple[list[State], Counter[str], list[str]]:
-    """What is held before the first piece and after each, what callers saw, and what was wrong."""
+    """What is held before the first piece and after each, what callers saw, and what was wrong.
+
+    Args:
+        rest_seconds: for so long nobody asks before somebody looks.
+    """
     port = urlsplit(platform.url).port or 80
-    states, seen, wrong = [settled(platform)], Counter[str](), []
+    states, seen, wrong = [settled(platform, rest_seconds)], Counter[str](), []
     size = count // pieces
     for piece in range(pieces):
         began = time.monotonic()
@@ -34,16 +38,17 @@ def soak(
         rate = size / (time.monotonic() - began)
         seen += more
         wrong += bad
-        states.append(settled(platform))
+        states.append(settled(platform, rest_seconds))
         total = sum(each.memory_bytes for each in states[-1].processes.values())
         print(f"{(piece + 1) * size}: {rate:.0f} a second, {total / 1e6:.1f} MB", flush=True)
     wrong += [f"{name} is {value:g}" for name, value in gauges(platform).items()]
     return states, seen, wrong
 
 
-def settled(platform: Platform) -> State:
-    """What it holds once that has stopped becoming less."""
-    ends = time.monotonic() + REST_SECONDS
+def settled(platform: Platform, rest_seconds: float) -> State:
+    """What it holds after a rest, once that has stopped becoming less."""
+    time.sleep(rest_seconds)
+    ends = time.monotonic() + LINGER_SECONDS
     seen = held(platform.process.pid)
     while time.monotonic() < ends:
         time.sleep(1.0)
