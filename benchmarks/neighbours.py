@@ -3,20 +3,19 @@
 `python -m benchmarks.neighbours`: a no-op model with callers in an open loop, alone and
 beside one that (`tests/acceptance/models/hostile`) crashes as often as it is started, prints a
 gigabyte, starts processes that leave its session, fills its temporary folder, or closes its
-descriptors, again and again; it hears no SIGTERM. By turns; medians of what each round says beside
-its own calm. Then the hostile model is retired: no process, temporary folder or shared memory of it
-may be left. Fails where something is.
+descriptors, again and again; it hears no SIGTERM. By turns; all answers of a kind count together,
+and what was seen while the machine served others is measured again. Then the hostile model is
+retired: no process, temporary folder or shared memory of it may be left. Fails where something is.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import httpx
 import numpy as np
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.openloop import Arrivals, Phase, Seen, offer
-from benchmarks.processes import shared_memory
+from benchmarks.processes import shared_memory, stolen_seconds
 from benchmarks.requests import NUMBER, Request
 from benchmarks.servers import EXAMPLES, ROOT, Server, demitasse, machine
 from deploy.machine import socket_folder
@@ -34,6 +33,9 @@ HOSTILE = ROOT / "tests" / "acceptance" / "models" / "hostile"
 RATE = 300.0
 #: Fewer, and the p99 is that of a handful of answers.
 ROUNDS, SECONDS = 6, 8.0
+#: Of one core's time: where its hypervisor gave more to others, they are what is seen.
+STOLEN = 0.02
+ATTEMPTS = 5
 #: What it is told to do, and how much of it.
 ACTS = {"crash": 0, "print": 1000, "fork": 0, "fill": 0, "close": 0}
 PAUSE_SECONDS = 0.2
@@ -81,7 +83,15 @@ class Hostile(threading.Thread):
 
 
 def asked(server: Server) -> Seen:
-    return offer(server.url, REQUEST, Arrivals([Phase(RATE, SECONDS)]))
+    for attempt in range(ATTEMPTS):
+        before = stolen_seconds()
+        seen = offer(server.url, REQUEST, Arrivals([Phase(RATE, SECONDS)]))
+        stolen = (stolen_seconds() - before) / SECONDS
+        if stolen <= STOLEN:
+            break
+        again = attempt + 1 < ATTEMPTS
+        console.print(f"{stolen:.1%} of a core was others': {'again' if again else 'as it is'}")
+    return seen
 
 
 def rounds(server: Server, count: int) -> Iterator[tuple[str, int, Seen, Seen]]:
@@ -98,27 +108,27 @@ def rounds(server: Server, count: int) -> Iterator[tuple[str, int, Seen, Seen]]:
         console.print(f"round {number + 1} of {count}")
 
 
-def quantiles(seen: Seen) -> tuple[float, float]:
-    """Median and 99th percentile, in milliseconds."""
-    p50, p99 = 1000 * np.quantile(seen.seconds, (0.5, 0.99))
+def quantiles(seen: Sequence[Seen]) -> tuple[float, float]:
+    """Median and 99th percentile of all of them, in milliseconds."""
+    seconds = np.concatenate([each.seconds for each in seen])
+    p50, p99 = 1000 * np.quantile(seconds, (0.5, 0.99))
     return float(p50), float(p99)
 
 
 def show(told: list[tuple[str, int, Seen, Seen]]) -> int:
     """Prints a table; how many neighbours were not answered."""
     table = Table("it does", "times", "p50 ms", "of calm", "p99 ms", "of calm", "not answered")
+    failed = 0
     for act in ("nothing", *ACTS):
-        of_act = [each for each in told if each[0] == act]
-        calm, beside = ([quantiles(each[which]) for each in of_act] for which in (2, 3))
+        _, times, calm, beside = zip(*(each for each in told if each[0] == act), strict=True)
         cells = []
-        for which in (0, 1):
-            values = [each[which] for each in beside]
-            ratios = [each[which] / old[which] for each, old in zip(beside, calm, strict=True)]
-            cells += [f"{statistics.median(values):.2f}", f"{statistics.median(ratios):.2f}"]
-        failed = sum(int((each[3].status != 200).sum()) for each in of_act)
-        table.add_row(act, str(sum(each[1] for each in of_act)), *cells, str(failed))
+        for value, old in zip(quantiles(beside), quantiles(calm), strict=True):
+            cells += [f"{value:.2f}", f"{value / old:.2f}"]
+        lost = sum(int((each.status != 200).sum()) for each in beside)
+        table.add_row(act, str(sum(times)), *cells, str(lost))
+        failed += lost
     console.print(table)
-    return sum(int((each[3].status != 200).sum()) for each in told)
+    return failed
 
 
 def retired(server: Server) -> None:

@@ -34,6 +34,11 @@ class _Process(NamedTuple):
     """Its own, and those of its children that were waited for."""
 
 
+def stolen_seconds() -> float:
+    """Of all cores, since the machine began: what its hypervisor gave to others. See proc(5)."""
+    return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / _TICKS
+
+
 class Tree:
     """One server's processes.
 

@@ -25,8 +25,9 @@ from tests.soak.mixture import SETTINGS, packages
 from tests.soak.soaking import roles, soak
 
 PIECES, WARM = 10, 2
-#: Workers give back what they have freed after 20 s, coordinators every 10.
-REST_SECONDS = 25.0
+#: Before the looks that are compared: workers give back what they have freed after 20 seconds,
+#: coordinators every 10.
+RESTS = dict.fromkeys((WARM, PIECES), 25.0)
 _SHOWN = 40
 console = Console(width=140)
 
@@ -60,9 +61,7 @@ def main() -> int:
         folder = Path(name)
         models = packages(folder / "packages")
         with running(folder / "home", models, settings=SETTINGS) as platform:
-            states, seen, wrong = soak(
-                platform, told.seed, told.count, PIECES, rest_seconds=REST_SECONDS
-            )
+            states, seen, wrong = soak(platform, told.seed, told.count, PIECES, RESTS)
             show(platform, states)
             for answer, count in sorted(seen.items()):
                 console.print(f"{count:8} {answer}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,15 +23,15 @@ ZERO = ("demitasse_minion_occupied", "demitasse_minion_queued", "demitasse_minio
 
 
 def soak(
-    platform: Platform, seed: str, count: int, pieces: int, *, rest_seconds: float
+    platform: Platform, seed: str, count: int, pieces: int, rests: Mapping[int, float]
 ) -> tuple[list[State], Counter[str], list[str]]:
     """What is held before the first piece and after each, what callers saw, and what was wrong.
 
     Args:
-        rest_seconds: for so long nobody asks before somebody looks.
+        rests: for how many seconds nobody asks before somebody looks, by the pieces done by then.
     """
     port = urlsplit(platform.url).port or 80
-    states, seen, wrong = [settled(platform, rest_seconds)], Counter[str](), []
+    states, seen, wrong = [settled(platform, rests.get(0, 0.0))], Counter[str](), []
     size = count // pieces
     for piece in range(pieces):
         began = time.monotonic()
@@ -38,7 +39,7 @@ def soak(
         rate = size / (time.monotonic() - began)
         seen += more
         wrong += bad
-        states.append(settled(platform, rest_seconds))
+        states.append(settled(platform, rests.get(piece + 1, 0.0)))
         total = sum(each.memory_bytes for each in states[-1].processes.values())
         print(f"{(piece + 1) * size}: {rate:.0f} a second, {total / 1e6:.1f} MB", flush=True)
     wrong += [f"{name} is {value:g}" for name, value in gauges(platform).items()]

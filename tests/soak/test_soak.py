@@ -55,7 +55,7 @@ def test_some_thousand_mixed_requests_are_answered_rightly_and_leave_nothing(
     """Memory and threads settle later than that: `make soak` looks at them."""
     models = packages(tmp_path / "packages")
     with running(tmp_path / "home", models, settings=SETTINGS) as platform:
-        states, seen, wrong = soak(platform, "demitasse", COUNT, PIECES, rest_seconds=0.0)
+        states, seen, wrong = soak(platform, "demitasse", COUNT, PIECES, {})
 
     assert not wrong, wrong[:5]
     first, last = (
