@@ -114,12 +114,12 @@ def _numbers(text: str) -> list[int]:
 
 async def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     """Returns the exit status."""
-    await start_threads(_THREADS)
     name = f"coordinator-{os.getpid()}"
     siblings, only = arguments.siblings, arguments.only
     ending = _told_by_signals(supervised=arguments.parent_pid is not None)
     public = _handed(arguments.public, arguments.public_neighbours)
     admin = _handed(arguments.admin, arguments.admin_neighbours)
+    await start_threads(_THREADS)
     async with open_rooms(settings, name=name, siblings=siblings, only=only) as rooms:
         is_successor = arguments.successor is not None
         await rooms.readiness.linked(SUCCESSOR_LINK_SECONDS if is_successor else LINK_SECONDS)

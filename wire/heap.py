@@ -1,7 +1,8 @@
 """The C library's memory that nobody uses, given back to the kernel.
 
 glibc keeps what was freed in the middle of its heap for ever. Called by workers
-once they have loaded, and by coordinators now and then: a large body leaves many pieces.
+once they have loaded, and when nobody asks them any more; by coordinators now and then: a
+large body leaves many pieces.
 """
 
 from __future__ import annotations

@@ -88,11 +88,11 @@ def _credentials(address: str) -> Credentials:
 async def _serve(
     spec: ServiceSpec, address: str, grace_seconds: float, credentials: Credentials
 ) -> None:
-    await start_threads(_THREADS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    await start_threads(_THREADS)
     app = create_app(
         spec, grace_seconds=grace_seconds, secret=credentials.secret, adopts_orphans=True
     )

@@ -27,7 +27,8 @@ THREAD_COUNTS = (
 #: glibc gives large blocks back to the kernel as soon as they are free, and every batch
 #: then pays for its pages again: 10,000 faults and 10 of 45 CPU ms for one photo through a
 #: network of ResNet-18's size, 2 of 25 for each of eight (2026-11-21, Xeon of two cores,
-#: shared). A worker keeps what its batches need, up to this much beside what it holds.
+#: shared). A worker keeps what its batches need, up to this much beside what it holds, until
+#: nobody has asked it for a while (see `minion.worker.incoming`).
 #: MALLOC_MMAP_MAX_, since the threshold may not be set above 32 MiB everywhere.
 KEPT_BYTES = 2**29
 MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES)}
