@@ -231,13 +231,10 @@ class Worker(asyncio.Protocol):
             self._end(Loss.INTERRUPTED)
 
     def end(self, reason: str) -> None:
-        """Ends the process, now, with what it runs; the reason is what its ending is told as.
-
-        Of one that has ended nothing changes.
-        """
-        if self.state is not State.ENDED:
-            self.failure = reason
-            self._end(Loss.INTERRUPTED)
+        """Ends the process, now, with what it runs; the reason is what its ending is told as,
+        unless there was one before."""
+        self.failure = self.failure or reason
+        self._end(Loss.INTERRUPTED)
 
     def run(self, batch: RunningBatch) -> None:
         """Hands the batch to the process. The worker must be idle, or take a next one."""
