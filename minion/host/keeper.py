@@ -290,7 +290,9 @@ class Keeper:
         while True:
             await asyncio.sleep(BUSY_WATCH_SECONDS)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._busy.wait(), WATCH_SECONDS - BUSY_WATCH_SECONDS)
+                # Not `wait_for`: whoever is cancelled as the event is set would never hear of it.
+                async with asyncio.timeout(WATCH_SECONDS - BUSY_WATCH_SECONDS):
+                    await self._busy.wait()
             self._busy.clear()
             try:
                 self.children.reap()

@@ -104,6 +104,7 @@ class Worker(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._process: Process | None = None
         self._handed = Handed()
+        self.on_watch = on_watch
         self._watchdog = Watchdog(self._overrun, on_watch)
 
     @property

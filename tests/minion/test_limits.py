@@ -155,6 +155,22 @@ async def test_while_one_is_busy_somebody_looks_more_often(
     assert answer.code == "worker-crashed"
 
 
+async def test_a_lane_stops_in_the_moment_in_which_somebody_is_to_look(
+    start_lane: StartLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "BUSY_WATCH_SECONDS", 0.0)
+    lane = await start_lane(**hostile())
+    [worker] = lane.keeper.workers
+    for _ in range(10):
+        await asyncio.sleep(0)  # whoever looks waits for the next time
+
+    worker.on_watch()
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(10):
+        await lane.stop()
+
+
 async def test_who_has_ended_has_ended_for_one_reason(start_lane: StartLane) -> None:
     lane = await start_lane(**hostile())
     [worker] = lane.keeper.workers
