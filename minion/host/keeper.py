@@ -306,12 +306,12 @@ class Keeper:
             return
         limit = self._spec.temporary_bytes
         if await asyncio.to_thread(is_over, worker.temporary, limit):
-            worker.end(f"its temporary folder has more than {limit} bytes")
+            worker.exceed(f"its temporary folder has more than {limit} bytes")
         memory, held = self._spec.memory_bytes, held_bytes(worker.pid, self._spec)
         if memory is None or worker.state is State.STARTING:
             return
         if held > memory:
-            worker.end(f"holds {held} bytes, and may hold {memory}")
+            worker.exceed(f"holds {held} bytes, and may hold {memory}")
         elif worker.state is not State.SPARE and held > soft_limit(
             memory, loaded_bytes=worker.loaded_bytes
         ):

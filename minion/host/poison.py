@@ -38,6 +38,8 @@ class Loss(enum.Enum):
 
     CRASHED = "crashed"
     """It ended by itself, or talked nonsense."""
+    EXCEEDED = "exceeded"
+    """It was ended, since it took more than it may, and had run nothing else before."""
     OVERRAN = "overran"
     """It was ended, since the batch took too long: by its host, or by a limit of its own."""
     INTERRUPTED = "interrupted"
@@ -72,18 +74,20 @@ class Suspicion:
     def lost(self, loss: Loss, *, alone: bool) -> Code | None:
         """One more has ended; the code of the verdict, once there is no doubt.
 
-        In company nobody is convicted. Alone: who overran; whose process crashed, if another
-        had before, in whatever company; and at whose third ending none of that is known.
+        In company nobody is convicted. Alone: who overran, or took too much; whose process
+        crashed, if another had before, in whatever company; and at whose third ending none of
+        that is known.
         """
-        self._crashes += loss is Loss.CRASHED
+        self._crashes += loss in (Loss.CRASHED, Loss.EXCEEDED)
         self._alone += alone
         if not alone:
             return None
         if loss is Loss.OVERRAN:
             return Code.PREDICT_TIMEOUT
-        if (loss is Loss.CRASHED and self._crashes > 1) or self._alone >= INTERRUPTIONS:
-            return Code.WORKER_CRASHED
-        return None
+        doubt = loss is not Loss.EXCEEDED and (loss is not Loss.CRASHED or self._crashes == 1)
+        if doubt and self._alone < INTERRUPTIONS:
+            return None
+        return Code.WORKER_CRASHED
 
 
 def parts(members: list[T], loss: Loss) -> list[list[T]]:

@@ -81,6 +81,15 @@ def is_stopped(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] in ("T", "t")
 
 
+def lives(pid: int) -> bool:
+    """Whether the process has not begun to end. One that ends gives back its memory first, then
+    what it has open: whoever finds its connection closed can tell."""
+    try:
+        return Path(f"/proc/{pid}/statm").read_text().split()[0] != "0"
+    except OSError:
+        return False
+
+
 class _Spawned:
     """One that this process has started itself."""
 

@@ -25,7 +25,7 @@ from minion.host.handed import Handed, RunningBatch
 from minion.host.limits import held_bytes
 from minion.host.output import Output
 from minion.host.poison import Loss, loss_of
-from minion.host.processes import Process, Wanted, is_stopped, start_worker
+from minion.host.processes import Process, Wanted, is_stopped, lives, start_worker
 from minion.host.restarts import describe_ending, is_stable
 from minion.host.spec import ServiceSpec
 from minion.host.temporary import make_folder, remove_folder
@@ -95,6 +95,7 @@ class Worker(asyncio.Protocol):
         self._entered = False
         self._worn = False
         self._examples = 0
+        self._fresh = True  # it has run nothing to its end
         self._on_room = on_room
         self._on_loaded = on_loaded
         self._on_worn = on_worn
@@ -232,10 +233,15 @@ class Worker(asyncio.Protocol):
             self._end(Loss.INTERRUPTED)
 
     def end(self, reason: str) -> None:
-        """Ends the process, now, with what it runs; the reason is what its ending is told as,
-        unless there was one before."""
+        """Ends the process, now, with what it runs, for what it has done; the reason is what its
+        ending is told as, unless there was one before."""
         self.failure = self.failure or reason
-        self._end(Loss.INTERRUPTED)
+        self._end(Loss.CRASHED)
+
+    def exceed(self, reason: str) -> None:
+        """The same, since it has taken more than it may."""
+        self.failure = self.failure or reason
+        self._end(Loss.EXCEEDED if self._fresh else Loss.CRASHED)
 
     def run(self, batch: RunningBatch) -> None:
         """Hands the batch to the process. The worker must be idle, or take a next one."""
@@ -292,6 +298,8 @@ class Worker(asyncio.Protocol):
             self._end(Loss.CRASHED)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._process is not None and self.state is not State.ENDED and lives(self._process.pid):
+            self.end("closed its connection")
         # Comes before the exit status, which tells whether the batch may be to blame. A driver
         # can hold that up for long: then nobody is blamed.
         self._end(None)
@@ -332,6 +340,7 @@ class Worker(asyncio.Protocol):
         self.answered += 1
 
     def _go_on(self) -> None:
+        self._fresh = False
         if self._spec.max_requests is not None and self._examples >= self._spec.max_requests:
             self.wear()
         if self._begin():

@@ -43,6 +43,12 @@ async def do(lane: Lane, what: str, amount: int = 0) -> Any:
     return told["told"] if isinstance(told, dict) else told
 
 
+async def restarts(lane: Lane) -> int:
+    """When the place of the worker that ended last has another."""
+    await eventually(lambda: lane.keeper.ready() == 1, "another follows")
+    return lane.keeper.restarts
+
+
 # Limits.
 
 
@@ -141,7 +147,30 @@ async def test_who_fills_it_is_ended(start_lane: StartLane, tmp_path: Path) -> N
     answer = await do(lane, "fill")
 
     assert answer.code == "worker-crashed"
+    assert await restarts(lane) == 1, "nobody else can have filled it"
     assert lane.keeper.last_failure == f"its temporary folder has more than {8 * MEGABYTE} bytes"
+
+
+async def test_who_fills_it_where_others_were_before_may_be_innocent_once(
+    start_lane: StartLane, tmp_path: Path
+) -> None:
+    lane = await start_lane(**hostile(temporary=str(tmp_path), temporary_bytes=8 * MEGABYTE))
+    await do(lane, "nothing")
+
+    answer = await do(lane, "fill")
+
+    assert answer.code == "worker-crashed"
+    assert await restarts(lane) == 2
+
+
+async def test_who_closes_its_connection_has_done_that_itself(start_lane: StartLane) -> None:
+    lane = await start_lane(**hostile())
+
+    answer = await do(lane, "close")
+
+    assert answer.code == "worker-crashed"
+    assert await restarts(lane) == 2
+    assert lane.keeper.last_failure == "closed its connection"
 
 
 async def test_while_one_is_busy_somebody_looks_more_often(

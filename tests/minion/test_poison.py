@@ -10,6 +10,7 @@ from minion.host.poison import Loss, Suspicion, loss_of, parts
 from wire.errors import Code
 
 CRASHED, OVERRAN, INTERRUPTED = Loss.CRASHED, Loss.OVERRAN, Loss.INTERRUPTED
+EXCEEDED = Loss.EXCEEDED
 
 
 def verdicts(*losses: tuple[Loss, bool]) -> list[Code | None]:
@@ -39,7 +40,7 @@ def test_an_exit_status_tells_a_crash_from_what_came_from_outside(
 
 
 def test_in_company_nobody_is_convicted() -> None:
-    assert verdicts((CRASHED, False), (OVERRAN, False), (INTERRUPTED, False)) == [None] * 3
+    assert verdicts(*((loss, False) for loss in Loss)) == [None] * len(Loss)
 
 
 def test_who_crashed_in_company_is_convicted_by_one_crash_alone() -> None:
@@ -52,6 +53,14 @@ def test_who_was_never_in_company_is_convicted_by_the_second_crash() -> None:
 
 def test_one_who_overran_alone_is_convicted_at_once() -> None:
     assert verdicts((OVERRAN, True)) == [Code.PREDICT_TIMEOUT]
+
+
+def test_one_who_took_too_much_alone_is_convicted_at_once() -> None:
+    assert verdicts((EXCEEDED, True)) == [Code.WORKER_CRASHED]
+
+
+def test_who_took_too_much_in_company_is_convicted_by_one_crash_alone() -> None:
+    assert verdicts((EXCEEDED, False), (CRASHED, True)) == [None, Code.WORKER_CRASHED]
 
 
 def test_interruptions_convict_only_at_the_third_alone() -> None:
@@ -70,7 +79,7 @@ def test_one_crash_and_interruptions_alone_convict_at_the_third() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("loss", [CRASHED, INTERRUPTED])
+@pytest.mark.parametrize("loss", [CRASHED, EXCEEDED, INTERRUPTED])
 def test_what_lost_its_process_is_halved(loss: Loss) -> None:
     assert parts([1, 2, 3, 4, 5], loss) == [[1, 2, 3], [4, 5]]
 
