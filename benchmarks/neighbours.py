@@ -3,16 +3,20 @@
 `python -m benchmarks.neighbours`: a no-op model with callers in an open loop, alone and
 beside one that (`tests/acceptance/models/hostile`) crashes as often as it is started, prints a
 gigabyte, starts processes that leave its session, fills its temporary folder, or closes its
-descriptors, again and again; it hears no SIGTERM. By turns; all answers of a kind count together,
-and what was seen while the machine served others is measured again. Then the hostile model is
-retired: no process, temporary folder or shared memory of it may be left. Fails where something is.
+descriptors, again and again; it hears no SIGTERM. Beside a program as well that is no part of
+the platform and writes as much as one that fills its folder: what two cores make of that alone.
+By turns; all answers of a kind count together, and what was seen while the machine served others
+is measured again. Then the hostile model is retired: no process, temporary folder or shared memory
+of it may be left. Fails where something is.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -39,6 +43,20 @@ ATTEMPTS = 5
 #: What it is told to do, and how much of it.
 ACTS = {"crash": 0, "print": 1000, "fork": 0, "fill": 0, "close": 0}
 PAUSE_SECONDS = 0.2
+ELSEWHERE = "writes, elsewhere"
+#: As `fill` until its host looks, and as often in so many seconds as a lane starts again.
+_WRITES = 5
+_WRITER = f"""
+import os, sys, tempfile, time
+while True:
+    with tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder:
+        ends = time.monotonic() + 0.25
+        while time.monotonic() < ends:
+            with open(os.path.join(folder, str(time.monotonic())), "wb") as file:
+                file.write(bytes(2**20))
+            time.sleep(0.005)
+    time.sleep({SECONDS / _WRITES - 0.25})
+"""
 RETIRED_SECONDS = 30.0
 REQUEST = Request(
     "/models/noop/infer",
@@ -82,6 +100,19 @@ class Hostile(threading.Thread):
         return self._client.post("/models/hostile/infer", json=body)
 
 
+@contextlib.contextmanager
+def writer() -> Iterator[None]:
+    """Writes while the block runs, and is nobody's model."""
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as folder,
+        subprocess.Popen([sys.executable, "-c", _WRITER, folder]) as process,
+    ):
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
 def asked(server: Server) -> Seen:
     for attempt in range(ATTEMPTS):
         before = stolen_seconds()
@@ -105,6 +136,9 @@ def rounds(server: Server, count: int) -> Iterator[tuple[str, int, Seen, Seen]]:
             with Hostile(server.url, act, first) as hostile:
                 beside = asked(server)
             yield act, hostile.done, calm, beside
+        with writer():
+            beside = asked(server)
+        yield ELSEWHERE, _WRITES, calm, beside
         console.print(f"round {number + 1} of {count}")
 
 
@@ -119,7 +153,7 @@ def show(told: list[tuple[str, int, Seen, Seen]]) -> int:
     """Prints a table; how many neighbours were not answered."""
     table = Table("it does", "times", "p50 ms", "of calm", "p99 ms", "of calm", "not answered")
     failed = 0
-    for act in ("nothing", *ACTS):
+    for act in ("nothing", *ACTS, ELSEWHERE):
         _, times, calm, beside = zip(*(each for each in told if each[0] == act), strict=True)
         cells = []
         for value, old in zip(quantiles(beside), quantiles(calm), strict=True):
