@@ -9,6 +9,7 @@ everybody gets in the end stays the same. Elsewhere nothing happens.
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import struct
 import sys
@@ -17,18 +18,21 @@ import sys
 SLICE_SECONDS = 1e-4
 
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}  # glibc has had a function for it since 2.41
-_SCHED_OTHER = 0
 _RESET_ON_FORK = 1
 _ATTRIBUTES = struct.Struct("IIQiIQQQ")  # linux/sched/types.h; the slice is `sched_runtime`
 
 
 def take_short_slices() -> None:
-    """Of the calling thread; its children and the threads that it starts have ordinary ones."""
+    """Of the calling thread; its children and the threads that it starts have ordinary ones.
+
+    Its niceness stays, and who was given another scheduling class keeps that.
+    """
     number = _SCHED_SETATTR.get(platform.machine())
-    if sys.platform != "linux" or number is None:
+    if sys.platform != "linux" or number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
         return
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
     nanoseconds = round(SLICE_SECONDS * 1e9)
     attributes = _ATTRIBUTES.pack(
-        _ATTRIBUTES.size, _SCHED_OTHER, _RESET_ON_FORK, 0, 0, nanoseconds, 0, 0
+        *(_ATTRIBUTES.size, os.SCHED_OTHER, _RESET_ON_FORK, niceness, 0, nanoseconds, 0, 0)
     )
     ctypes.CDLL(None).syscall(number, 0, attributes, 0)  # older kernels do not look at the slice

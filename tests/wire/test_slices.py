@@ -8,14 +8,29 @@ import platform
 import struct
 import subprocess
 import sys
-import threading
 
 import pytest
 
-from wire.slices import SLICE_SECONDS, take_short_slices
+from wire.slices import SLICE_SECONDS
 
 SCHED_GETATTR = {"x86_64": 315, "aarch64": 275}
 SIZE = 56
+
+#: In a process of its own: nobody can take back what was asked for.
+CODE = """
+import os, sys, threading
+from tests.wire.test_slices import slice_seconds
+from wire.slices import take_short_slices
+os.nice(5)
+os.sched_setscheduler(0, int(sys.argv[1]), os.sched_param(0))
+seen = [slice_seconds()]
+take_short_slices()
+seen.append(slice_seconds())
+thread = threading.Thread(target=lambda: seen.append(slice_seconds()))
+thread.start()
+thread.join()
+print(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.nice(0), *seen)
+"""
 
 
 def slice_seconds() -> float:
@@ -28,27 +43,29 @@ def kernel() -> tuple[int, ...]:
     return tuple(int(number) for number in os.uname().release.split(".")[:2])
 
 
-@pytest.mark.skipif(
+def seen(scheduler: int) -> list[float]:
+    """The scheduling class and the niceness at the end; the slices before, after, and of a
+    thread that was started then."""
+    told = subprocess.check_output([sys.executable, "-c", CODE, str(scheduler)], text=True)
+    return [float(word) for word in told.split()]
+
+
+pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or kernel() < (6, 12) or platform.machine() not in SCHED_GETATTR,
     reason="slices are Linux's, from 6.12 on",
 )
+
+
 def test_the_calling_thread_has_short_ones_and_what_it_starts_has_not() -> None:
-    ordinary = slice_seconds()
-    seen: list[float] = []
+    scheduler, niceness, before, after, others = seen(os.SCHED_OTHER)
 
-    def changed() -> None:
-        take_short_slices()
-        seen.append(slice_seconds())
-        other = threading.Thread(target=lambda: seen.append(slice_seconds()))
-        other.start()
-        other.join()
-        code = "from tests.wire.test_slices import slice_seconds; print(slice_seconds())"
-        seen.append(float(subprocess.check_output([sys.executable, "-c", code])))
+    assert (scheduler, niceness) == (os.SCHED_OTHER, 5)
+    assert after == SLICE_SECONDS
+    assert before == others > SLICE_SECONDS
 
-    thread = threading.Thread(target=changed)
-    thread.start()
-    thread.join()
 
-    assert ordinary > SLICE_SECONDS
-    assert seen == [SLICE_SECONDS, ordinary, ordinary]
-    assert slice_seconds() == ordinary
+def test_who_was_given_another_class_keeps_it_and_its_slices() -> None:
+    scheduler, niceness, before, after, others = seen(os.SCHED_BATCH)
+
+    assert (scheduler, niceness) == (os.SCHED_BATCH, 5)
+    assert before == after == others
