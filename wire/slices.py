@@ -25,14 +25,24 @@ _ATTRIBUTES = struct.Struct("IIQiIQQQ")  # linux/sched/types.h; the slice is `sc
 def take_short_slices() -> None:
     """Of the calling thread; its children and the threads that it starts have ordinary ones.
 
-    Its niceness stays, and who was given another scheduling class keeps that.
+    Whoever was given another scheduling class, or a negative niceness, keeps that, also for what
+    he starts: nothing is asked then.
     """
     number = _SCHED_SETATTR.get(platform.machine())
-    if sys.platform != "linux" or number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    if sys.platform != "linux" or number is None:
         return
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness < 0 or not _is_ordinary():
+        return
     nanoseconds = round(SLICE_SECONDS * 1e9)
     attributes = _ATTRIBUTES.pack(
         *(_ATTRIBUTES.size, os.SCHED_OTHER, _RESET_ON_FORK, niceness, 0, nanoseconds, 0, 0)
     )
     ctypes.CDLL(None).syscall(number, 0, attributes, 0)  # older kernels do not look at the slice
+
+
+def _is_ordinary() -> bool:
+    try:
+        return os.sched_getscheduler(0) == os.SCHED_OTHER
+    except OSError:  # some C libraries and sandboxes do not tell
+        return False

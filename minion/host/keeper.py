@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from minion.host.children import Children
 from minion.host.limits import held_bytes, soft_limit
+from minion.host.poison import Loss
 from minion.host.restarts import FIRST_DELAY_SECONDS, Budget, RestartDelay
 from minion.host.spec import ServiceSpec
 from minion.host.starts import Slot, Starts
@@ -306,12 +307,13 @@ class Keeper:
             return
         limit = self._spec.temporary_bytes
         if await asyncio.to_thread(is_over, worker.temporary, limit):
-            worker.exceed(f"its temporary folder has more than {limit} bytes")
+            loss = Loss.EXCEEDED if worker.wrote else Loss.INTERRUPTED
+            worker.end(f"its temporary folder has more than {limit} bytes", loss)
         memory, held = self._spec.memory_bytes, held_bytes(worker.pid, self._spec)
         if memory is None or worker.state is State.STARTING:
             return
         if held > memory:
-            worker.exceed(f"holds {held} bytes, and may hold {memory}")
+            worker.end(f"holds {held} bytes, and may hold {memory}")
         elif worker.state is not State.SPARE and held > soft_limit(
             memory, loaded_bytes=worker.loaded_bytes
         ):

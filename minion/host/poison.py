@@ -37,9 +37,9 @@ class Loss(enum.Enum):
     """How a batch lost the process that ran it."""
 
     CRASHED = "crashed"
-    """It ended by itself, or talked nonsense."""
+    """It ended by itself, closed its connection, or talked nonsense."""
     EXCEEDED = "exceeded"
-    """It was ended, since it took more than it may, and had run nothing else before."""
+    """It was ended, since it wrote more than it may, and nothing was written before."""
     OVERRAN = "overran"
     """It was ended, since the batch took too long: by its host, or by a limit of its own."""
     INTERRUPTED = "interrupted"
@@ -74,7 +74,7 @@ class Suspicion:
     def lost(self, loss: Loss, *, alone: bool) -> Code | None:
         """One more has ended; the code of the verdict, once there is no doubt.
 
-        In company nobody is convicted. Alone: who overran, or took too much; whose process
+        In company nobody is convicted. Alone: who overran, or wrote too much; whose process
         crashed, if another had before, in whatever company; and at whose third ending none of
         that is known.
         """
@@ -84,10 +84,8 @@ class Suspicion:
             return None
         if loss is Loss.OVERRAN:
             return Code.PREDICT_TIMEOUT
-        doubt = loss is not Loss.EXCEEDED and (loss is not Loss.CRASHED or self._crashes == 1)
-        if doubt and self._alone < INTERRUPTIONS:
-            return None
-        return Code.WORKER_CRASHED
+        proved = loss is Loss.EXCEEDED or (loss is Loss.CRASHED and self._crashes > 1)
+        return Code.WORKER_CRASHED if proved or self._alone >= INTERRUPTIONS else None
 
 
 def parts(members: list[T], loss: Loss) -> list[list[T]]:

@@ -82,8 +82,9 @@ def is_stopped(pid: int) -> bool:
 
 
 def lives(pid: int) -> bool:
-    """Whether the process has not begun to end. One that ends gives back its memory first, then
-    what it has open: whoever finds its connection closed can tell."""
+    """Whether the process has not begun to end. The kernel takes its memory first, then what it
+    has open (`do_exit`): whoever finds its connection closed can tell who closed it. An
+    interpreter that ends after an exception closes it, too."""
     try:
         return Path(f"/proc/{pid}/statm").read_text().split()[0] != "0"
     except OSError:

@@ -43,6 +43,13 @@ def clear(path: Path) -> None:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
+def is_empty(path: str) -> bool:
+    """Whether nothing is in it. Takes no longer where much is, so that a loop may ask."""
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        return next(entries, None) is None
+    return False
+
+
 def is_over(path: str, limit_bytes: int) -> bool:
     """Whether the files in a folder take more than that. Stops looking when they do."""
     total = 0

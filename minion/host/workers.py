@@ -28,7 +28,7 @@ from minion.host.poison import Loss, loss_of
 from minion.host.processes import Process, Wanted, is_stopped, lives, start_worker
 from minion.host.restarts import describe_ending, is_stable
 from minion.host.spec import ServiceSpec
-from minion.host.temporary import make_folder, remove_folder
+from minion.host.temporary import is_empty, make_folder, remove_folder
 from minion.host.watchdog import Watchdog
 from wire.batches import BatchFailure, BatchResult, Load, Loaded, Run, TensorRef, decode
 from wire.errors import WireError
@@ -95,7 +95,8 @@ class Worker(asyncio.Protocol):
         self._entered = False
         self._worn = False
         self._examples = 0
-        self._fresh = True  # it has run nothing to its end
+        self._ended_a_batch = False
+        self._folder_was_empty = False
         self._on_room = on_room
         self._on_loaded = on_loaded
         self._on_worn = on_worn
@@ -201,6 +202,12 @@ class Worker(asyncio.Protocol):
         )
 
     @property
+    def wrote(self) -> bool:
+        """Whether what is in its folder comes of the batch that it runs: nothing was there when
+        it had loaded, and this is its first."""
+        return self._folder_was_empty and not self._ended_a_batch
+
+    @property
     def takes_next(self) -> bool:
         """Whether it runs a batch and has no other waiting, and is to have one.
 
@@ -232,16 +239,11 @@ class Worker(asyncio.Protocol):
         if self.state is State.IDLE:
             self._end(Loss.INTERRUPTED)
 
-    def end(self, reason: str) -> None:
-        """Ends the process, now, with what it runs, for what it has done; the reason is what its
-        ending is told as, unless there was one before."""
+    def end(self, reason: str, loss: Loss = Loss.INTERRUPTED) -> None:
+        """Ends the process, now, with what it runs; the reason is what its ending is told as,
+        unless there was one before."""
         self.failure = self.failure or reason
-        self._end(Loss.CRASHED)
-
-    def exceed(self, reason: str) -> None:
-        """The same, since it has taken more than it may."""
-        self.failure = self.failure or reason
-        self._end(Loss.EXCEEDED if self._fresh else Loss.CRASHED)
+        self._end(loss)
 
     def run(self, batch: RunningBatch) -> None:
         """Hands the batch to the process. The worker must be idle, or take a next one."""
@@ -298,8 +300,10 @@ class Worker(asyncio.Protocol):
             self._end(Loss.CRASHED)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._process is not None and self.state is not State.ENDED and lives(self._process.pid):
-            self.end("closed its connection")
+        theirs = exc is None or isinstance(exc, ConnectionError)  # and no mistake of this process
+        hung_up = theirs and self._process is not None and lives(self._process.pid)
+        if hung_up and self.state is not State.ENDED:
+            self.end("closed its connection", Loss.CRASHED)
         # Comes before the exit status, which tells whether the batch may be to blame. A driver
         # can hold that up for long: then nobody is blamed.
         self._end(None)
@@ -322,6 +326,7 @@ class Worker(asyncio.Protocol):
             self._watchdog.stop()  # it was that of loading, which has a time of its own
             self.loaded, self._loaded_at = message, asyncio.get_running_loop().time()
             self.loaded_bytes = held_bytes(self._process.pid, self._spec)
+            self._folder_was_empty = is_empty(self.temporary)
             self.settled.set()
             self._on_loaded(self)
             self.state = State.SPARE
@@ -340,7 +345,7 @@ class Worker(asyncio.Protocol):
         self.answered += 1
 
     def _go_on(self) -> None:
-        self._fresh = False
+        self._ended_a_batch = True
         if self._spec.max_requests is not None and self._examples >= self._spec.max_requests:
             self.wear()
         if self._begin():

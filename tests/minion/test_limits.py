@@ -20,9 +20,9 @@ from minion.host.keeper import Keeper
 from minion.host.lane import Lane
 from minion.host.limits import MAX_OPEN_FILES, SOFT_PART, soft_limit
 from minion.host.starts import Starts
-from minion.host.temporary import clear, is_over, make_folder, remove_folder
+from minion.host.temporary import clear, is_empty, is_over, make_folder, remove_folder
 from minion.host.workers import State
-from tests.minion.service import Gate, ask, ask_all, service
+from tests.minion.service import POISON, Gate, ask, ask_all, service
 from tests.minion.templates import ROOT, Template
 from tests.minion.test_host import infer, process, ready, status
 from tests.processes import alive, children
@@ -151,7 +151,7 @@ async def test_who_fills_it_is_ended(start_lane: StartLane, tmp_path: Path) -> N
     assert lane.keeper.last_failure == f"its temporary folder has more than {8 * MEGABYTE} bytes"
 
 
-async def test_who_fills_it_where_others_were_before_may_be_innocent_once(
+async def test_who_fills_it_where_others_were_before_may_be_innocent(
     start_lane: StartLane, tmp_path: Path
 ) -> None:
     lane = await start_lane(**hostile(temporary=str(tmp_path), temporary_bytes=8 * MEGABYTE))
@@ -163,14 +163,15 @@ async def test_who_fills_it_where_others_were_before_may_be_innocent_once(
     assert await restarts(lane) == 2
 
 
-async def test_who_closes_its_connection_has_done_that_itself(start_lane: StartLane) -> None:
-    lane = await start_lane(**hostile())
+async def test_who_fills_it_where_loading_left_something_may_be_innocent_three_times(
+    start_lane: StartLane, tmp_path: Path
+) -> None:
+    lane = await start_lane("Litters", temporary=str(tmp_path), temporary_bytes=8 * MEGABYTE)
 
-    answer = await do(lane, "close")
+    answer = await ask(lane, POISON)
 
     assert answer.code == "worker-crashed"
-    assert await restarts(lane) == 2
-    assert lane.keeper.last_failure == "closed its connection"
+    assert await restarts(lane) == 3
 
 
 async def test_while_one_is_busy_somebody_looks_more_often(
@@ -214,6 +215,15 @@ async def test_no_file_is_longer_than_all_of_it(start_lane: StartLane) -> None:
     lane = await start_lane(**hostile(temporary_bytes=4 * MEGABYTE))
 
     assert await do(lane, "one_file", 10) == [4]
+
+
+def test_whether_nothing_is_in_a_folder(tmp_path: Path) -> None:
+    empty = is_empty(str(tmp_path))
+    (tmp_path / "left").touch()
+
+    assert empty
+    assert not is_empty(str(tmp_path))
+    assert not is_empty(str(tmp_path / "gone"))
 
 
 def test_many_small_files_count_too_and_a_link_leads_nowhere(tmp_path: Path) -> None:

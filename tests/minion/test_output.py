@@ -180,6 +180,8 @@ async def test_a_model_that_closes_its_descriptors_is_ended(start_lane: StartLan
     assert answer.code == "worker-crashed"
     await eventually(lambda: lane.keeper.ready() == 1, "there is a successor")
     assert lane.keeper.workers[0].pid != first
+    assert lane.keeper.last_failure == "closed its connection"
+    assert lane.keeper.restarts == 2, "nobody else can have done that"
 
 
 async def test_why_a_worker_could_not_load_is_among_its_last_lines(start_lane: StartLane) -> None:

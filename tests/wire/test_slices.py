@@ -21,8 +21,8 @@ CODE = """
 import os, sys, threading
 from tests.wire.test_slices import slice_seconds
 from wire.slices import take_short_slices
-os.nice(5)
 os.sched_setscheduler(0, int(sys.argv[1]), os.sched_param(0))
+os.nice(int(sys.argv[2]))
 seen = [slice_seconds()]
 take_short_slices()
 seen.append(slice_seconds())
@@ -43,10 +43,11 @@ def kernel() -> tuple[int, ...]:
     return tuple(int(number) for number in os.uname().release.split(".")[:2])
 
 
-def seen(scheduler: int) -> list[float]:
+def seen(scheduler: int, niceness: int) -> list[float]:
     """The scheduling class and the niceness at the end; the slices before, after, and of a
     thread that was started then."""
-    told = subprocess.check_output([sys.executable, "-c", CODE, str(scheduler)], text=True)
+    command = [sys.executable, "-c", CODE, str(scheduler), str(niceness)]
+    told = subprocess.check_output(command, text=True)
     return [float(word) for word in told.split()]
 
 
@@ -57,15 +58,25 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_the_calling_thread_has_short_ones_and_what_it_starts_has_not() -> None:
-    scheduler, niceness, before, after, others = seen(os.SCHED_OTHER)
+    scheduler, niceness, before, after, others = seen(os.SCHED_OTHER, 5)
 
     assert (scheduler, niceness) == (os.SCHED_OTHER, 5)
     assert after == SLICE_SECONDS
     assert before == others > SLICE_SECONDS
 
 
-def test_who_was_given_another_class_keeps_it_and_its_slices() -> None:
-    scheduler, niceness, before, after, others = seen(os.SCHED_BATCH)
+@pytest.mark.parametrize(
+    "given",
+    [
+        (os.SCHED_BATCH, 5),
+        pytest.param(
+            (os.SCHED_OTHER, -5),
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="root alone has that"),
+        ),
+    ],
+)
+def test_who_was_given_another_class_or_more_weight_keeps_all(given: tuple[int, int]) -> None:
+    *kept, before, after, others = seen(*given)
 
-    assert (scheduler, niceness) == (os.SCHED_BATCH, 5)
+    assert tuple(kept) == given
     assert before == after == others

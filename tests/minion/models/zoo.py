@@ -279,6 +279,20 @@ class ClosesItsDescriptors(Model):
         return said(batch)
 
 
+class Litters(Model):
+    """Leaves a file in its folder while it loads, and fills that for a poisoned example."""
+
+    def load(self, context):
+        Path(tempfile.gettempdir(), "left").touch()
+
+    def predict(self, batch):
+        while poisoned(batch):
+            with tempfile.NamedTemporaryFile(delete=False) as file:
+                file.write(bytes(2**20))
+            time.sleep(0.005)
+        return said(batch)
+
+
 class Arrays(Model):
     """Arrays in and arrays out, one of them too large for the shared memory."""
 
