@@ -33,7 +33,6 @@ from coordinator.http.listening import Handed
 from coordinator.readiness import Readiness
 from wire.lifetimes import end_with
 from wire.logs import log_as_json
-from wire.slices import take_short_slices
 from wire.threads import start_threads
 
 log = logging.getLogger("demitasse.coordinator")
@@ -121,7 +120,6 @@ async def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     public = _handed(arguments.public, arguments.public_neighbours)
     admin = _handed(arguments.admin, arguments.admin_neighbours)
     await start_threads(_THREADS)
-    take_short_slices()
     async with open_rooms(settings, name=name, siblings=siblings, only=only) as rooms:
         is_successor = arguments.successor is not None
         await rooms.readiness.linked(SUCCESSOR_LINK_SECONDS if is_successor else LINK_SECONDS)

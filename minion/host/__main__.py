@@ -26,7 +26,6 @@ from minion.host.temporary import clear
 from wire.credentials import Credentials, InvalidCredentials
 from wire.lifetimes import end_with
 from wire.logs import log_as_json
-from wire.slices import take_short_slices
 from wire.threads import start_threads
 
 #: For the folders of workers.
@@ -94,7 +93,6 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await start_threads(_THREADS)
-    take_short_slices()
     app = create_app(
         spec, grace_seconds=grace_seconds, secret=credentials.secret, adopts_orphans=True
     )
