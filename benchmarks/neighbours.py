@@ -44,6 +44,8 @@ ATTEMPTS = 5
 #: What it is told to do, and how much of it.
 ACTS = {"crash": 0, "print": 1000, "fork": 0, "fill": 0, "close": 0}
 PAUSE_SECONDS = 0.2
+#: After so many times its process ends, and what it has left behind with it.
+FORKS = 30
 ELSEWHERE = "writes, elsewhere"
 #: As `fill` does until its host looks, and as often: five endings, and a lane has failed.
 _WRITES = BUDGET_ENDINGS
@@ -85,15 +87,17 @@ class Hostile(threading.Thread):
     def __exit__(self, *error: object) -> None:
         self._enough.set()
         self.join()
-        while self._ask("nothing").status_code != 200:
+        while self.ask("nothing").status_code != 200:
             time.sleep(PAUSE_SECONDS)
         self._client.close()
 
     def run(self) -> None:
         while not self._enough.wait(PAUSE_SECONDS):
-            self.done += self._ask(self._act).status_code in (200, 422)
+            self.done += self.ask(self._act).status_code in (200, 422)
+            if self._act == "fork" and self.done % FORKS == 0:
+                self.ask("crash")
 
-    def _ask(self, act: str) -> httpx.Response:
+    def ask(self, act: str) -> httpx.Response:
         body = {
             "inputs": {"x": [next(self._inputs)]},
             "parameters": {"do": act, "amount": ACTS.get(act, 0)},
@@ -136,6 +140,8 @@ def rounds(server: Server, count: int) -> Iterator[tuple[str, int, Seen, Seen]]:
             first += 10**4
             with Hostile(server.url, act, first) as hostile:
                 beside = asked(server)
+                if act == "fork":  # what it has left is not to end beside the next
+                    hostile.ask("crash")
             yield act, hostile.done, calm, beside
         with writer():
             beside = asked(server)

@@ -192,11 +192,11 @@ class Settings:
     templates: Annotated[
         int,
         About(
-            "Environments that keep a process with their framework imported, from which "
-            "workers start; 0: none.",
+            "Environments that keep a process with their framework (or numpy alone) imported, "
+            "from which workers start; 0: none.",
             most=256,
         ),
-    ] = 8
+    ] = 16
     decode_timeout: Annotated[
         float, About("How long one image may take to decode.", unit="seconds", least=0.001)
     ] = 10.0

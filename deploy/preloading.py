@@ -22,7 +22,7 @@ _BASES = ("minion.frameworks.keras", "minion.frameworks.tensorflow", "minion.fra
 
 
 def preloads(package: Path, entry: str) -> tuple[str, ...]:
-    """Modules of the environment, sorted; none where there is nothing to gain.
+    """Modules of the environment, sorted; none where what every worker imports is all.
 
     Only what is imported before anything else happens counts: a variable that
     is set above an import is meant for it.

@@ -73,8 +73,10 @@ def template_key(version: Version, *, python: str) -> TemplateKey | None:
     forked from that.
     """
     manifest = version.manifest
+    if manifest.resources.threads != 1:
+        return None
     modules = preloads(version.directory, manifest.entry)
-    return TemplateKey(python, modules) if modules and manifest.resources.threads == 1 else None
+    return TemplateKey(python, modules)
 
 
 def decoder_service(settings: Settings, *, replica: str) -> ServiceSpec:

@@ -1,7 +1,7 @@
 """One template for each environment in use: a process whose forks are workers.
 
 Minions of one environment share it, whatever package they serve. It costs what
-its framework takes, and most of that is shared with the workers that come from
+its framework, or numpy alone, takes, and most of that is shared with the workers that come from
 it. It goes when no minion of its environment is left. A deployment without a
 template for somebody lacks nothing: workers are then started plainly.
 """
@@ -124,7 +124,7 @@ class _Template:
         self._child.kill()  # it has nothing to finish
 
     def info(self) -> ProcessInfo:
-        imported = ", ".join(self._modules)
+        imported = ", ".join(self._modules) or "numpy"
         detail = f"{imported}: {self._detail}" if self._detail else imported
         return ProcessInfo("template", None, None, self._child.pid, None, self._state, detail)
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import Collection
 from typing import Any
 
-from wire.lifetimes import adopt_orphans, children
+from wire.lifetimes import GradualEnd, adopt_orphans, children
 
 #: A killed process is gone in a millisecond, and one that held much memory in a hundred.
 _LOOK_SECONDS = 0.005
@@ -61,11 +60,10 @@ class Children:
                 await self._end_orphans()
 
     async def _end_orphans(self) -> None:
+        end = GradualEnd()
         while self._starting or self._orphans():
             orphans = self._orphans()
-            for pid in orphans:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+            end.look(orphans)
             self._wait_for(orphans)
             await asyncio.sleep(_LOOK_SECONDS)
 

@@ -37,7 +37,7 @@ from wire.forks import (
     decode,
     encode,
 )
-from wire.lifetimes import adopt_orphans, children, end_with
+from wire.lifetimes import GradualEnd, adopt_orphans, children, end_with
 
 _BACKLOG = 128
 #: A killed process is gone in a millisecond, and one that held much memory in a hundred.
@@ -71,7 +71,9 @@ def main() -> int:
     listener = _listen(arguments.socket)
     unfit = _prepare(arguments.modules)
     if unfit is not None:
-        print(f"no template for {', '.join(arguments.modules)}: {unfit}", file=sys.stderr)
+        print(
+            f"no template for {', '.join(arguments.modules) or 'numpy'}: {unfit}", file=sys.stderr
+        )
         return UNFIT_STATUS
     birth = Template(listener).serve()
     # From here on this is the worker's process.
@@ -85,7 +87,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="minion.worker.template")
     parser.add_argument("--socket", required=True, help="path of the Unix socket to listen on")
     parser.add_argument("--parent-pid", type=int, required=True, help="end when this process does")
-    parser.add_argument("modules", nargs="+", help="what to import")
+    parser.add_argument("modules", nargs="*", help="what to import")
     return parser.parse_args()
 
 
@@ -177,18 +179,18 @@ class Template:
         waited for once, and then left to the kernel. Whichever worker's it was: what has no
         parent left belongs to nobody.
         """
-        end = time.monotonic() + _PATIENCE_SECONDS
+        ends = time.monotonic() + _PATIENCE_SECONDS
+        end = GradualEnd()
         while True:
             orphans = children() - self._pids()
             self._left &= orphans
             if not orphans - self._left:
                 return
-            if time.monotonic() > end:
+            if time.monotonic() > ends:
                 self._left = orphans
                 return
+            end.look(orphans)
             for pid in orphans:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
             time.sleep(_LOOK_SECONDS)

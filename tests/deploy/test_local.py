@@ -196,7 +196,7 @@ async def test_what_is_served_comes_up_answers_and_leaves_nothing_behind(home: H
 
     assert answer["output"] == {"x": [1.0]}
     assert {each.role for each in processes} == {
-        "supervisor", "coordinator", "decoder", "minion", "worker",
+        "supervisor", "coordinator", "decoder", "minion", "template", "worker",
     }  # fmt: skip
     assert written.running
     assert written.url == f"http://127.0.0.1:{platform.deployment.settings.port}"

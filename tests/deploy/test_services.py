@@ -82,8 +82,10 @@ def test_workers_with_a_framework_come_from_a_template_of_their_environment():
     assert key == TemplateKey("/envs/1/bin/python", ("minion.frameworks.torch",))
 
 
-def test_workers_without_one_are_started_plainly():
-    assert template_key(published(EXAMPLES / "noop"), python="/envs/1/bin/python") is None
+def test_workers_without_one_come_from_a_template_that_imports_what_every_worker_does():
+    key = template_key(published(EXAMPLES / "noop"), python="/envs/1/bin/python")
+
+    assert key == TemplateKey("/envs/1/bin/python", ())
 
 
 def test_workers_with_several_threads_are_started_plainly(tmp_path: Path):

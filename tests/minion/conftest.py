@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import subprocess
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,11 +13,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from minion.host.environment import worker_environment
 from minion.host.lane import Lane
-from tests.acceptance import platform
-from tests.minion.service import DEADLINE_SECONDS, Gate, service
-from tests.minion.templates import ROOT, Template, command
+from tests.minion.service import Gate, service
+from tests.minion.templates import Template, started
 from tests.processes import children
 from tests.waiting import eventually
 
@@ -77,13 +74,5 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 
 @pytest.fixture
 def template(tmp_path: Path) -> Iterator[Template]:
-    path = tmp_path / "template.sock"
-    process = subprocess.Popen(
-        command(path, "colorsys", "numpy.random"),
-        env={**worker_environment(os.environ, threads=1), "PATH": "/nowhere"},
-        cwd=ROOT,
-    )
-    template = Template(path, process)
-    platform.eventually(path.exists, within=DEADLINE_SECONDS, what="the template")
-    yield template
-    template.kill()
+    with started(tmp_path / "template.sock", "colorsys", "numpy.random") as template:
+        yield template

@@ -21,7 +21,7 @@ from minion.host.lane import Lane
 from minion.host.spec import write_spec
 from tests.acceptance import platform
 from tests.minion.service import DEADLINE_SECONDS, POISON, ask, service
-from tests.minion.templates import ROOT, Template, command
+from tests.minion.templates import ROOT, Template, command, started
 from tests.minion.test_host import client_of, infer, ready, status
 from tests.processes import alive, children
 from tests.waiting import eventually
@@ -71,6 +71,16 @@ async def test_a_worker_comes_from_the_template(start_lane: StartLane, template:
 
     assert told["parent"] == template.pid
     assert told["pid"] == lane.keeper.workers[0].pid
+
+
+async def test_where_there_is_no_framework_it_imports_what_every_worker_does(
+    start_lane: StartLane, tmp_path: Path
+) -> None:
+    with started(tmp_path / "template.sock") as template:
+        lane = await start_lane("Surroundings", template=template.socket)
+        told = await ask(lane, 1)
+
+    assert told["parent"] == template.pid
 
 
 async def test_its_surroundings_are_those_of_one_that_was_started_plainly(
@@ -321,12 +331,8 @@ def test_what_a_killed_predecessor_left_does_not_keep_a_template_from_listening(
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as predecessor:
         predecessor.bind(f"{path}.new")
 
-    template = Template(path, subprocess.Popen(command(path, "colorsys"), cwd=ROOT))
-
-    try:
-        platform.eventually(path.exists, within=DEADLINE_SECONDS, what="the template")
-    finally:
-        template.kill()
+    with started(path, "colorsys") as template:
+        assert alive(template.pid)
 
 
 async def test_stopping_while_a_template_imports_leaves_nothing(
