@@ -84,7 +84,10 @@ def subject(name: str, home: Path) -> Subject:
         max_batch_size=manifest.max_batch_size,
         max_queue_delay_seconds=0.0,
     )
-    zeros = {name: np.zeros(each.shape, each.dtype).tolist() for name, each in inputs.items()}
+    zeros = {
+        name: np.zeros([max(size, 1) for size in each.shape], each.dtype).tolist()
+        for name, each in inputs.items()
+    }
     body = json.dumps({"inputs": zeros}).encode()
     return Subject(name, spec, preloads(package, manifest.entry), body)
 

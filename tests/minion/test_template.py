@@ -19,7 +19,6 @@ import pytest
 from minion.host.environment import worker_environment
 from minion.host.lane import Lane
 from minion.host.spec import write_spec
-from tests.acceptance import platform
 from tests.minion.service import DEADLINE_SECONDS, POISON, ask, service
 from tests.minion.templates import ROOT, Template, command, started
 from tests.minion.test_host import client_of, infer, ready, status
