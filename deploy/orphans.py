@@ -2,8 +2,9 @@
 
 A host ends whatever its workers have started, and a template what forks of it have.
 When it is killed itself, the supervisor adopts that. Whatever has its temporary
-folder below this deployment's was started by one of its workers; nothing else is
-touched. Called by the deployment, now and then.
+folder below this deployment's, by its environment or (a plain fork of a worker that
+a template had forked) by its mappings, was started by one of its workers; nothing
+else is touched. Called by the deployment, now and then.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from wire.lifetimes import children
@@ -28,35 +29,43 @@ class Orphans:
         Args:
             temporary: below which all workers have their folders.
         """
-        self._mark = b"TMPDIR=" + os.fsencode(temporary) + b"/"
+        self._variable = b"TMPDIR=" + os.fsencode(temporary) + b"/"
+        self._mapping = b"/memfd:" + self._variable
         self._dead: dict[int, int] = {}
+        self._unmarked: set[int] = set()
 
     def end_adopted(self) -> int:
         """Ends those that this process has adopted by now, and waits for the dead; how many lived.
 
-        Those that they have started come the next time.
+        Those that they have started come the next time. Who has no mark when it is seen first
+        is one of our own, and is not looked at again.
         """
         adopted = children()
         self._wait_for_dead(pid for pid in adopted if _is_dead(pid))
-        return self._end(adopted)
+        ended = self._end(adopted - self._unmarked)
+        self._unmarked = adopted - ended
+        return len(ended)
 
-    def end_all(self) -> int:
-        """Ends those that a supervisor has left that was killed; how many there were."""
-        return self._end(int(name) for name in os.listdir("/proc") if name.isdigit())
+    def end_all(self) -> None:
+        """Ends those that a supervisor has left that was killed."""
+        self._end(int(name) for name in os.listdir("/proc") if name.isdigit())
 
-    def _end(self, pids: Iterable[int]) -> int:
-        marked = list(self._marked(pids))
+    def _end(self, pids: Iterable[int]) -> set[int]:
+        marked = {pid for pid in pids if self._is_marked(pid)}
         for pid in marked:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        return len(marked)
+        return marked
 
-    def _marked(self, pids: Iterable[int]) -> Iterator[int]:
-        for pid in pids:
-            with contextlib.suppress(OSError):  # gone, or somebody else's
-                variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-                if any(variable.startswith(self._mark) for variable in variables):
-                    yield pid
+    def _is_marked(self, pid: int) -> bool:
+        try:
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            return (
+                any(variable.startswith(self._variable) for variable in variables)
+                or self._mapping in Path(f"/proc/{pid}/maps").read_bytes()
+            )
+        except OSError:  # gone, or somebody else's
+            return False
 
     def _wait_for_dead(self, dead: Iterable[int]) -> None:
         self._dead = {pid: self._dead.get(pid, 0) + 1 for pid in dead}

@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import gc
 import importlib
+import mmap
 import os
 import select
 import selectors
@@ -44,6 +45,9 @@ _BACKLOG = 128
 _LOOK_SECONDS = 0.001
 #: Less than a host waits to be told of an ending.
 _PATIENCE_SECONDS = 2.0
+
+#: A worker's, as long as it lives.
+_mark: Optional[mmap.mmap] = None
 
 
 class Birth(NamedTuple):
@@ -249,6 +253,7 @@ def _become(birth: Birth) -> None:
     os.dup2(birth.descriptors["stdout"], 1)
     os.dup2(birth.descriptors["stderr"], 2)
     os.environ.update(birth.environment)  # what imports have set stays, as in any process
+    _leave_mark(birth.environment)
     if "tempfile" in sys.modules:
         import tempfile
 
@@ -258,6 +263,19 @@ def _become(birth: Birth) -> None:
     gc.enable()
     _tell(birth.host, Forked(os.getpid()))
     birth.host.close()
+
+
+def _leave_mark(environment: Dict[str, str]) -> None:
+    """What this process forks plainly can be told by its mappings, when it has lost its parents.
+
+    A program is told by its environment; the one that the kernel shows of a fork is that with
+    which the template was started. Nothing is ever written to the page, so that it takes none.
+    """
+    global _mark
+    descriptor = os.memfd_create(f"TMPDIR={environment['TMPDIR']}")
+    os.ftruncate(descriptor, mmap.PAGESIZE)
+    _mark = mmap.mmap(descriptor, mmap.PAGESIZE)
+    os.close(descriptor)
 
 
 def _die_with_the_host(lifeline: int) -> None:

@@ -102,6 +102,17 @@ def test_what_a_model_has_started_and_left_is_gone_when_the_platform_has_stopped
         assert not any(alive(int(pid)) for pid in left)
 
 
+def test_what_a_killed_template_has_left_ends(platform: Platform) -> None:
+    left = [int(pid) for pid in told(platform, "fork")]
+    (minion,) = platform.of("minion", "hostile")
+
+    for template in platform.of("template"):
+        kill(template["pid"])
+    kill(minion["pid"])
+
+    eventually(lambda: not any(map(alive, left)), within=10, what="their end")
+
+
 def test_what_a_killed_supervisor_has_left_ends_when_the_next_one_starts(tmp_path: Path) -> None:
     with running(tmp_path, [HOSTILE]) as platform:
         left = [int(pid) for pid in told(platform, "fork")]

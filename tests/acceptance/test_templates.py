@@ -1,4 +1,4 @@
-"""Frameworks are imported once per environment; workers come from there, and from elsewhere."""
+"""Frameworks are imported once per environment; workers come from there."""
 
 from __future__ import annotations
 
@@ -53,10 +53,13 @@ def test_two_models_of_one_environment_share_a_template(everything: Platform) ->
     assert parents == {template(everything, "tensorflow")["pid"]}
 
 
-def test_a_model_without_a_framework_is_started_plainly(everything: Platform) -> None:
-    [host] = everything.of("minion", "noop")
+def test_a_worker_without_a_framework_comes_from_a_template_with_numpy_alone(
+    everything: Platform,
+) -> None:
+    its = parent(worker(everything, "noop"))
 
-    assert parent(worker(everything, "noop")) == host["pid"]
+    [found] = [each for each in everything.of("template") if each["pid"] == its]
+    assert found["detail"] == "numpy"
 
 
 def test_a_template_and_then_its_worker_are_killed_and_the_model_answers_as_before(

@@ -465,13 +465,14 @@ async def test_settings_are_taken_over_by_new_coordinators_or_not_at_all(home: H
         await platform.ask("gate")
         [before] = platform.of("coordinator")
 
-        home.settings = replace(home.settings, max_json_bytes=10, templates=3)
+        templates = home.settings.templates
+        home.settings = replace(home.settings, max_json_bytes=10, templates=templates + 1)
         with pytest.raises(Refused, match="templates cannot change while"):
             await platform.deployment.reload(said.append)
         assert platform.of("coordinator") == [before]
         assert (await platform.ask("gate"))["model"] == "gate"
 
-        home.settings = replace(home.settings, templates=8)
+        home.settings = replace(home.settings, templates=templates)
         await platform.deployment.reload(said.append)
         url = f"http://127.0.0.1:{platform.deployment.settings.port}/models/gate/infer"
         async with httpx.AsyncClient(trust_env=False) as client:

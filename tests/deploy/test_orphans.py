@@ -15,19 +15,31 @@ from tests.processes import alive
 
 ROOT = Path(__file__).parents[2]
 
-#: Adopts a process that was started with the TMPDIR of the second argument and has lost its
-#: parent, ends what belongs below the first, and says whether it did, until that is waited for.
+#: Adopts a process that was started with the TMPDIR of the second argument, or has mapped what
+#: is called like that, and has lost its parent; ends what belongs below the first, and says
+#: whether it did, until that is waited for.
 SUPERVISOR = """
-import os, subprocess, sys, time
+import mmap, os, subprocess, sys, time
 from pathlib import Path
 from deploy.orphans import Orphans
 from wire.lifetimes import adopt_orphans, children
 
 adopt_orphans()
-orphans = Orphans(Path(sys.argv[1]))
+_, below, its, how = sys.argv
+orphans = Orphans(Path(below))
 leaves = "import os, time; os.fork() or (os.setsid(), time.sleep(3600))"
-words = [sys.executable, "-I", "-S", "-c", leaves]
-subprocess.run(words, env={"TMPDIR": sys.argv[2]}, stdout=subprocess.DEVNULL)
+if how == "program":
+    words = [sys.executable, "-I", "-S", "-c", leaves]
+    subprocess.run(words, env={"TMPDIR": its}, stdout=subprocess.DEVNULL)
+elif (worker := os.fork()) == 0:
+    from minion.worker.template import _leave_mark
+
+    _leave_mark({"TMPDIR": its})
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    exec(leaves)
+    os._exit(0)
+else:
+    os.waitpid(worker, 0)
 [orphan] = children()
 ended = orphans.end_adopted()
 while ended and children():
@@ -36,10 +48,13 @@ while ended and children():
 print(orphan, ended)
 """
 
+#: A program that a worker has started, or a plain fork of a worker that came from a template.
+HOW = ("program", "fork")
 
-def orphan_of(below: Path, its: Path) -> tuple[int, bool]:
+
+def orphan_of(below: Path, its: Path, how: str) -> tuple[int, bool]:
     """The pid of the process, and whether it was ended."""
-    words = [sys.executable, "-c", SUPERVISOR, str(below), str(its)]
+    words = [sys.executable, "-c", SUPERVISOR, str(below), str(its), how]
     done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, timeout=30, check=True)
     pid, ended = done.stdout.split()
     return int(pid), ended == b"1"
@@ -50,8 +65,9 @@ def end(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_workers_process_that_was_adopted_is_ended_and_waited_for(tmp_path: Path):
-    pid, ended = orphan_of(tmp_path / "t", tmp_path / "t" / "1" / "w-1")
+@pytest.mark.parametrize("how", HOW)
+def test_a_workers_process_that_was_adopted_is_ended_and_waited_for(tmp_path: Path, how: str):
+    pid, ended = orphan_of(tmp_path / "t", tmp_path / "t" / "1" / "w-1", how)
 
     try:
         assert ended
@@ -60,9 +76,10 @@ def test_a_workers_process_that_was_adopted_is_ended_and_waited_for(tmp_path: Pa
         end(pid)
 
 
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("its", ["elsewhere", "t2/1", "t"], ids=str)
-def test_one_that_is_none_of_ours_is_let_be(tmp_path: Path, its: str):
-    pid, ended = orphan_of(tmp_path / "t", tmp_path / its)
+def test_one_that_is_none_of_ours_is_let_be(tmp_path: Path, its: str, how: str):
+    pid, ended = orphan_of(tmp_path / "t", tmp_path / its, how)
 
     try:
         assert not ended
