@@ -1,8 +1,9 @@
 """One template for each environment in use: a process whose forks are workers.
 
 Minions of one environment share it, whatever package they serve. It costs what
-its framework, or numpy alone, takes, and most of that is shared with the workers that come from
-it. It goes when no minion of its environment is left. A deployment without a
+its framework, or numpy alone, takes, and most of that is shared with the workers that
+come from it. It goes when no minion of its environment is left, and one of numpy alone,
+which saves least, when there is no room for a framework's. A deployment without a
 template for somebody lacks nothing: workers are then started plainly.
 """
 
@@ -48,6 +49,7 @@ class Templates:
         self._site = site
         self._limit = limit
         self._templates: dict[TemplateKey, _Template] = {}
+        self._ending: list[_Template] = []
 
     def socket(self, key: TemplateKey) -> str | None:
         """Where to ask for a worker; None where there shall be no templates.
@@ -65,21 +67,36 @@ class Templates:
 
         Of these keys, those for which there was no room have theirs now, if it suffices.
         """
-        gone = [key for key in self._templates if key not in keys]
-        await asyncio.gather(*(self._templates.pop(key).stop() for key in gone))
-        if gone:
-            self._site.changed()
+        for gone in [key for key in self._templates if key not in keys]:
+            self._end(gone)
+        ending, self._ending = self._ending, []
+        await asyncio.gather(*(template.stop() for template in ending))
         for key in keys:
             if key is not None:
                 self._start(key)
 
     def _start(self, key: TemplateKey) -> None:
-        if key not in self._templates and len(self._templates) < self._limit:
+        if key in self._templates:
+            return
+        if len(self._templates) >= self._limit and key.modules:
+            self._make_room()
+        if len(self._templates) < self._limit:
             self._templates[key] = _Template(self._site, key)
             self._site.changed()
 
+    def _make_room(self) -> None:
+        light = next((key for key in self._templates if not key.modules), None)
+        if light is not None:
+            self._end(light)
+
+    def _end(self, key: TemplateKey) -> None:
+        template = self._templates.pop(key)
+        template.kill()
+        self._ending.append(template)
+        self._site.changed()
+
     def kill(self) -> None:
-        for template in self._templates.values():
+        for template in (*self._templates.values(), *self._ending):
             template.kill()
 
     def processes(self) -> list[ProcessInfo]:

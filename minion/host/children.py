@@ -16,8 +16,6 @@ from typing import Any
 
 from wire.lifetimes import GradualEnd, adopt_orphans, children
 
-#: A killed process is gone in a millisecond, and one that held much memory in a hundred.
-_LOOK_SECONDS = 0.005
 #: One that the kernel cannot end (it waits for a disk that is gone) is left to it.
 _PATIENCE_SECONDS = 5.0
 
@@ -55,17 +53,20 @@ class Children:
 
     async def end_orphans(self) -> None:
         """Returns when there is none, or the kernel does not end them."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                await self._end_orphans()
-
-    async def _end_orphans(self) -> None:
         end = GradualEnd()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await self._end_orphans(end)
+        finally:
+            end.finish(self._orphans())
+
+    async def _end_orphans(self, end: GradualEnd) -> None:
         while self._starting or self._orphans():
             orphans = self._orphans()
             end.look(orphans)
             self._wait_for(orphans)
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(GradualEnd.PAUSE_SECONDS)
 
     def _orphans(self) -> set[int]:
         # One of our own that is just starting cannot be told from them.

@@ -14,7 +14,6 @@ import contextlib
 import fcntl
 import gc
 import importlib
-import mmap
 import os
 import select
 import selectors
@@ -39,15 +38,11 @@ from wire.forks import (
     encode,
 )
 from wire.lifetimes import GradualEnd, adopt_orphans, children, end_with
+from wire.marks import leave_mark
 
 _BACKLOG = 128
-#: A killed process is gone in a millisecond, and one that held much memory in a hundred.
-_LOOK_SECONDS = 0.001
 #: Less than a host waits to be told of an ending.
 _PATIENCE_SECONDS = 2.0
-
-#: A worker's, as long as it lives.
-_mark: Optional[mmap.mmap] = None
 
 
 class Birth(NamedTuple):
@@ -186,18 +181,25 @@ class Template:
         ends = time.monotonic() + _PATIENCE_SECONDS
         end = GradualEnd()
         while True:
-            orphans = children() - self._pids()
+            orphans = self._orphans()
             self._left &= orphans
             if not orphans - self._left:
                 return
             if time.monotonic() > ends:
+                end.finish(orphans)
                 self._left = orphans
                 return
             end.look(orphans)
-            for pid in orphans:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(GradualEnd.PAUSE_SECONDS)
+
+    def _orphans(self) -> "set[int]":
+        """Those that live; the dead are waited for."""
+        found = children() - self._pids()
+        for pid in tuple(found):
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    found.discard(pid)
+        return found
 
     def _pids(self) -> "set[int]":
         """Of the workers that live, or have ended and were not reaped yet."""
@@ -253,7 +255,7 @@ def _become(birth: Birth) -> None:
     os.dup2(birth.descriptors["stdout"], 1)
     os.dup2(birth.descriptors["stderr"], 2)
     os.environ.update(birth.environment)  # what imports have set stays, as in any process
-    _leave_mark(birth.environment)
+    leave_mark(birth.environment.get("TMPDIR", ""))
     if "tempfile" in sys.modules:
         import tempfile
 
@@ -263,19 +265,6 @@ def _become(birth: Birth) -> None:
     gc.enable()
     _tell(birth.host, Forked(os.getpid()))
     birth.host.close()
-
-
-def _leave_mark(environment: Dict[str, str]) -> None:
-    """What this process forks plainly can be told by its mappings, when it has lost its parents.
-
-    A program is told by its environment; the one that the kernel shows of a fork is that with
-    which the template was started. Nothing is ever written to the page, so that it takes none.
-    """
-    global _mark
-    descriptor = os.memfd_create(f"TMPDIR={environment['TMPDIR']}")
-    os.ftruncate(descriptor, mmap.PAGESIZE)
-    _mark = mmap.mmap(descriptor, mmap.PAGESIZE)
-    os.close(descriptor)
 
 
 def _die_with_the_host(lifeline: int) -> None:

@@ -63,6 +63,18 @@ def told(platform: Platform, what: str, amount: int = 0) -> list[float]:
     return eventually(answer, within=30, what=f"an answer to {what}")
 
 
+def template(platform: Platform) -> int:
+    """Of both models' workers."""
+
+    def pid() -> int | None:
+        (only,) = platform.of("template")
+        return int(only["pid"]) if only["pid"] else None
+
+    found = eventually(pid, within=30, what="the template")
+    assert found is not None
+    return found
+
+
 def test_whatever_a_model_does_its_neighbour_is_answered_and_nothing_is_left(
     platform: Platform,
 ) -> None:
@@ -102,15 +114,31 @@ def test_what_a_model_has_started_and_left_is_gone_when_the_platform_has_stopped
         assert not any(alive(int(pid)) for pid in left)
 
 
-def test_what_a_killed_template_has_left_ends(platform: Platform) -> None:
+def test_what_a_killed_template_and_host_have_left_ends(platform: Platform) -> None:
     left = [int(pid) for pid in told(platform, "fork")]
     (minion,) = platform.of("minion", "hostile")
 
-    for template in platform.of("template"):
-        kill(template["pid"])
+    kill(template(platform))
     kill(minion["pid"])
 
     eventually(lambda: not any(map(alive, left)), within=10, what="their end")
+
+
+def test_a_killed_template_costs_no_worker(platform: Platform) -> None:
+    def workers() -> set[int]:
+        idle = (each for each in platform.of("worker") if each["state"] == "idle")
+        return {each["pid"] for each in idle if each["model"] in ("hostile", "noop")}
+
+    *_, daemon = [int(pid) for pid in told(platform, "fork")]
+    eventually(lambda: len(workers()) == 2, within=30, what="a worker of each")
+    before = workers()
+
+    kill(template(platform))
+    eventually(lambda: not alive(daemon), within=10, what="a look at what was adopted")
+    told(platform, "nothing")
+
+    assert all(map(alive, before))
+    assert workers() == before
 
 
 def test_what_a_killed_supervisor_has_left_ends_when_the_next_one_starts(tmp_path: Path) -> None:

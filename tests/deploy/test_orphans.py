@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.orphans import Orphans
+from tests.acceptance.platform import eventually
 from tests.processes import alive
 
 ROOT = Path(__file__).parents[2]
@@ -19,27 +21,32 @@ ROOT = Path(__file__).parents[2]
 #: is called like that, and has lost its parent; ends what belongs below the first, and says
 #: whether it did, until that is waited for.
 SUPERVISOR = """
-import mmap, os, subprocess, sys, time
+import os, subprocess, sys, time
 from pathlib import Path
 from deploy.orphans import Orphans
 from wire.lifetimes import adopt_orphans, children
+from wire.marks import leave_mark
 
 adopt_orphans()
 _, below, its, how = sys.argv
 orphans = Orphans(Path(below))
 leaves = "import os, time; os.fork() or (os.setsid(), time.sleep(3600))"
+marks = "leave_mark(its); os.write(said, b'.'); time.sleep(3600)"
 if how == "program":
     words = [sys.executable, "-I", "-S", "-c", leaves]
     subprocess.run(words, env={"TMPDIR": its}, stdout=subprocess.DEVNULL)
-elif (worker := os.fork()) == 0:
-    from minion.worker.template import _leave_mark
-
-    _leave_mark({"TMPDIR": its})
+elif (parent := os.fork()) == 0:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    exec(leaves)
+    if how == "fork":
+        leave_mark(its)
+        exec(leaves)
+    else:
+        heard, said = os.pipe()
+        os.fork() or exec(marks)
+        os.read(heard, 1)
     os._exit(0)
 else:
-    os.waitpid(worker, 0)
+    os.waitpid(parent, 0)
 [orphan] = children()
 ended = orphans.end_adopted()
 while ended and children():
@@ -48,7 +55,8 @@ while ended and children():
 print(orphan, ended)
 """
 
-#: A program that a worker has started, or a plain fork of a worker that came from a template.
+#: A program that a worker has started, or a plain fork of a worker that came from a template
+#: (such a worker itself is a third kind).
 HOW = ("program", "fork")
 
 
@@ -72,6 +80,20 @@ def test_a_workers_process_that_was_adopted_is_ended_and_waited_for(tmp_path: Pa
     try:
         assert ended
         assert not Path(f"/proc/{pid}").exists()
+    finally:
+        end(pid)
+
+
+def test_a_worker_whose_template_has_ended_is_its_hosts_while_there_is_a_supervisor(
+    tmp_path: Path,
+):
+    pid, ended = orphan_of(tmp_path / "t", tmp_path / "t" / "1" / "w-1", "worker")
+
+    try:
+        assert not ended
+        assert alive(pid)
+        Orphans(tmp_path / "t").end_all()
+        eventually(lambda: not alive(pid), within=10, what="its end")
     finally:
         end(pid)
 

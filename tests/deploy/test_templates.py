@@ -21,6 +21,7 @@ from tests.waiting import eventually
 
 ONE = TemplateKey(sys.executable, ("colorsys",))
 OTHER = TemplateKey(sys.executable, ("fractions",))
+NUMPY = TemplateKey(sys.executable, ())
 THIRD = TemplateKey(sys.executable, ("statistics",))
 UNFIT = TemplateKey(sys.executable, ("nowhere_to_be_found",))
 
@@ -108,6 +109,27 @@ async def test_past_the_limit_there_is_one_as_soon_as_another_has_gone(
 
     await eventually(lambda: listens(promised), "it listens where it was promised")
     assert [each.detail for each in templates.processes()] == ["colorsys", "statistics"]
+
+
+async def test_numpy_alone_gives_way_to_a_framework_and_to_nothing_else(
+    site: Site, templates: Templates
+) -> None:
+    light = templates.socket(NUMPY)
+    templates.socket(ONE)
+    before = await site.until(templates, "running", "running")
+    assert [each.detail for each in before] == ["numpy", "colorsys"]
+    await eventually(lambda: listens(light), "it listens")
+
+    promised = templates.socket(THIRD)
+    templates.socket(OTHER)
+    templates.socket(NUMPY)
+    await templates.keep({NUMPY, ONE, THIRD, OTHER, None})
+
+    assert [each.detail for each in templates.processes()] == ["colorsys", "statistics"]
+    await eventually(lambda: listens(promised), "it listens where it was promised")
+    assert not listens(light)
+    assert before[0].pid is not None
+    assert not alive(before[0].pid)
 
 
 async def test_one_that_comes_while_its_predecessor_goes_listens_at_the_same_place(

@@ -335,6 +335,34 @@ def test_what_cannot_be_ended_is_waited_for_with_patience(who: str) -> None:
         os.kill(int(orphan), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("who", ["host", "template"])
+def test_nobody_is_left_stopped_where_there_was_no_time_to_end_all_of_them(who: str) -> None:
+    """The process that ends orphans has a moment for it; all twenty are killed all the same."""
+    ends = {
+        "host": "host._PATIENCE_SECONDS = 0\n"
+        "children = host.Children(); children.adopt(); asyncio.run(children.end_orphans())\n",
+        "template": "template._PATIENCE_SECONDS = 0\n"
+        "template.Template(socket.socketpair()[0])._end_orphans()\n",
+    }
+    ends_them = (
+        "import asyncio, socket, subprocess\n"
+        "from minion.host import children as host\n"
+        "from minion.worker import template\n"
+        "orphans = [subprocess.Popen(['sleep', '3600']) for _ in range(20)]\n"
+        f"{ends[who]}"
+        "left = []\n"
+        "for orphan in orphans:\n"
+        "    try: orphan.wait(5)\n"
+        "    except subprocess.TimeoutExpired: left.append(orphan); orphan.kill()\n"
+        "print(len(left))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", ends_them], cwd=ROOT, stdout=subprocess.PIPE, timeout=120, check=True
+    )
+
+    assert done.stdout == b"0\n"
+
+
 # Successors.
 
 

@@ -59,14 +59,22 @@ def test_of_many_some_end_and_the_others_stop(count: int, at_a_look: int):
         become(pids, dead=2 * at_a_look, stopped=count - 2 * at_a_look)
 
 
-def test_who_is_gone_is_passed_over():
+def test_who_is_left_when_time_is_over_ends_at_once():
     end = GradualEnd()
-    with sleepers(1) as pids:
+    with sleepers(12) as pids:
         end.look(pids)
-        [pid] = pids
-        os.waitpid(pid, 0)
+        end.finish(pids)
 
-        end.look(pids | {pid})
+        become(pids, dead=12, stopped=0)
 
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
+
+def test_who_is_gone_does_not_keep_the_others():
+    with sleepers(3) as pids:
+        gone = min(pids)
+        os.kill(gone, signal.SIGKILL)
+        os.waitpid(gone, 0)
+
+        GradualEnd().look(pids)
+        GradualEnd().finish(pids)
+
+        become(pids - {gone}, dead=2, stopped=0)
