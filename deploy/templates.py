@@ -78,11 +78,14 @@ class Templates:
     def _start(self, key: TemplateKey) -> None:
         if key in self._templates:
             return
-        if len(self._templates) >= self._limit and key.modules:
+        if self._is_full() and key.modules:
             self._make_room()
-        if len(self._templates) < self._limit:
+        if not self._is_full():
             self._templates[key] = _Template(self._site, key)
             self._site.changed()
+
+    def _is_full(self) -> bool:
+        return sum(not each.failed for each in self._templates.values()) >= self._limit
 
     def _make_room(self) -> None:
         light = next((key for key in self._templates if not key.modules), None)
@@ -139,6 +142,11 @@ class _Template:
 
     def kill(self) -> None:
         self._child.kill()  # it has nothing to finish
+
+    @property
+    def failed(self) -> bool:
+        """Whether it can never be one: there is no process, and will be none."""
+        return self._state == "failed"
 
     def info(self) -> ProcessInfo:
         imported = ", ".join(self._modules) or "numpy"

@@ -52,10 +52,11 @@ def kin(pid: int, below: Path) -> Optional[Kin]:
 
     None: it cannot be told now. It is gone, dead, somebody else's, or becoming another program.
     """
-    mark = f"{_VARIABLE}={below}/".encode("utf-8", "surrogateescape")
+    mark = os.fsencode(f"{_VARIABLE}={below}/")
     try:
-        variables = Path(f"/proc/{pid}/environ").read_bytes()
+        # In this order: who becomes another program in between has the page, or the variable.
         mappings = Path(f"/proc/{pid}/maps").read_bytes()
+        variables = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return None
     if not variables or not mappings:

@@ -132,6 +132,17 @@ async def test_numpy_alone_gives_way_to_a_framework_and_to_nothing_else(
     assert not alive(before[0].pid)
 
 
+async def test_one_that_can_never_be_one_takes_no_room(site: Site, templates: Templates) -> None:
+    templates.socket(UNFIT)
+    templates.socket(NUMPY)
+    await site.until(templates, "failed", "running")
+
+    templates.socket(ONE)
+    await site.until(templates, "failed", "running", "running")
+
+    assert [each.detail for each in templates.processes()][1:] == ["numpy", "colorsys"]
+
+
 async def test_one_that_comes_while_its_predecessor_goes_listens_at_the_same_place(
     site: Site, templates: Templates
 ) -> None:
