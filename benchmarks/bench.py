@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.peers.items import ITEMS
 from benchmarks.peers.measure import LOOP, NO_CONNECTIONS, Figures, compare, offline
 from benchmarks.peers.serving import label, serving
-from benchmarks.peers.task import Decoder
+from benchmarks.peers.task import Lent
 from benchmarks.ratios import Better, Ratio, complaints
 from benchmarks.servers import machine
 
@@ -32,7 +32,7 @@ ROAD_CONNECTIONS = (1, 64)
 PHOTO_SECONDS = 4.0
 PHOTO_CONNECTIONS = 32
 WORKERS = 2
-OURS, FLOOR, LIMIT = (label(name, Decoder.OURS) for name in ("demitasse", "aiohttp", LOOP))
+OURS, FLOOR, LIMIT = (label(name, Lent.DECODER) for name in ("demitasse", "aiohttp", LOOP))
 
 
 def road(name: str) -> list[Ratio]:
@@ -40,7 +40,7 @@ def road(name: str) -> list[Ratio]:
     item = ITEMS[name]
     with contextlib.ExitStack() as running:
         servers = [
-            running.enter_context(serving(each, item, 1, Decoder.OURS))
+            running.enter_context(serving(each, item, 1, Lent.DECODER))
             for each in ("demitasse", "aiohttp")
         ]
         found = compare(servers, [], ROAD_CONNECTIONS, rounds=ROUNDS, seconds=ROAD_SECONDS)
@@ -59,8 +59,8 @@ def yields(name: str) -> list[Ratio]:
     """Images per second, of the offline loop's with the same decoder."""
     item = ITEMS[name]
     with (
-        serving("demitasse", item, WORKERS, Decoder.OURS) as ours,
-        offline(item, WORKERS, Decoder.OURS) as loop,
+        serving("demitasse", item, WORKERS, Lent.DECODER) as ours,
+        offline(item, WORKERS, Lent.DECODER) as loop,
     ):
         found = compare([ours], [loop], [PHOTO_CONNECTIONS], rounds=ROUNDS, seconds=PHOTO_SECONDS)
     refuse_failures(name, found)

@@ -17,7 +17,7 @@ from benchmarks.peers.report import replaced, report
 from benchmarks.peers.results import default_file, merge, read
 from benchmarks.peers.roster import PEERS, pinned
 from benchmarks.peers.side_by_side import measured
-from benchmarks.peers.task import PICTURES, Decoder
+from benchmarks.peers.task import PICTURES, Lent
 
 
 def arguments() -> argparse.Namespace:
@@ -26,8 +26,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--item", nargs="+", action="extend", choices=list(ITEMS))
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2], help="of W2 and W4")
     parser.add_argument(
-        "--decoder", nargs="+", type=Decoder, default=list(Decoder), choices=list(Decoder),
-        help="of the peers and the loop; Demitasse has its own",
+        "--lent", nargs="+", type=Lent, default=list(Lent), choices=list(Lent),
+        help="what of ours the peers and the loop are given; Demitasse compiles or does not",
     )  # fmt: skip
     parser.add_argument("--connections", nargs="+", type=int, help="instead of the items' own")
     parser.add_argument("--rounds", type=int, default=3)
@@ -43,7 +43,7 @@ def plans(told: argparse.Namespace) -> Iterator[Plan]:
         item = ITEMS[name]
         for workers in told.workers if item.work in PICTURES else [1]:
             yield Plan(
-                name, workers, told.peer or everybody(), told.decoder,
+                name, workers, told.peer or everybody(), told.lent,
                 told.connections or item.connections, told.rounds, told.seconds,
                 time.strftime("%Y-%m-%d %H:%M:%S"), os.getloadavg()[0],
             )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.peers import photos
-from benchmarks.peers.task import Decoder, Task, Work
+from benchmarks.peers.task import Lent, Task, Work
 from benchmarks.requests import NUMBER
 
 
@@ -22,9 +22,9 @@ class Item:
     networks: int = 1
     promise_seconds: float | None = None
 
-    def task(self, port: int, workers: int, decoder: Decoder) -> Task:
+    def task(self, port: int, workers: int, lent: Lent) -> Task:
         return Task(
-            *(port, self.work, workers, self.max_batch_size, self.window_ms, decoder),
+            *(port, self.work, workers, self.max_batch_size, self.window_ms, lent),
             *(self.networks, self.promise_seconds),
         )
 

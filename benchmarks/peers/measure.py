@@ -24,7 +24,7 @@ from benchmarks.load import NoConnection, load
 from benchmarks.peers.items import Item
 from benchmarks.peers.roster import requirements
 from benchmarks.peers.serving import ONE_THREAD, Contestant, label
-from benchmarks.peers.task import Decoder
+from benchmarks.peers.task import Lent
 from benchmarks.processes import Tree
 from benchmarks.servers import ROOT
 
@@ -72,10 +72,10 @@ class Offline:
 
 
 @contextlib.contextmanager
-def offline(item: Item, workers: int, decoder: Decoder) -> Iterator[Offline]:
+def offline(item: Item, workers: int, lent: Lent) -> Iterator[Offline]:
     """So many processes that have loaded everything and wait for their turn."""
     variables = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT)}
-    variables |= item.task(0, workers, decoder).variables()
+    variables |= item.task(0, workers, lent).variables()
     with tempfile.NamedTemporaryFile() as body, contextlib.ExitStack() as running:
         Path(body.name).write_bytes(item.body())
         command = [
@@ -94,7 +94,7 @@ def offline(item: Item, workers: int, decoder: Decoder) -> Iterator[Offline]:
         ]
         for each in processes:
             _line(each)
-        yield Offline(label(LOOP, decoder), processes)
+        yield Offline(label(LOOP, lent), processes)
 
 
 def _line(process: subprocess.Popen[str]) -> str:

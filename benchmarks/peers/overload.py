@@ -29,12 +29,12 @@ def overloaded(plan: Plan) -> list[Entry]:
     """One entry per server; its cell is the peak."""
     item = ITEMS[plan.item]
     entries = []
-    for server, decoder in contestants(plan):
+    for server, lent in contestants(plan):
         if server == LOOP:
             continue
-        print(f"{plan.item}: {label(server, decoder)}", flush=True)
+        print(f"{plan.item}: {label(server, lent)}", flush=True)
         try:
-            with serving(server, item, plan.workers, decoder) as started:
+            with serving(server, item, plan.workers, lent) as started:
                 connections = max(plan.connections)
                 figures(started, connections, WARMUP_SECONDS)
                 peak = figures(started, connections, plan.seconds)
@@ -46,10 +46,10 @@ def overloaded(plan: Plan) -> list[Entry]:
                     overload[f"{factor:g}"] = outcome(seen, plan.seconds)
                     time.sleep(REST_SECONDS)
         except CannotStart as error:
-            entries.append(plan.entry(server, decoder, cannot_start=str(error)))
+            entries.append(plan.entry(server, lent, cannot_start=str(error)))
         else:
             cells = {str(connections): peak}
-            entries.append(plan.entry(server, decoder, cells=cells, overload=overload))
+            entries.append(plan.entry(server, lent, cells=cells, overload=overload))
     return entries
 
 

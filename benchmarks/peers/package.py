@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.environments import cache, interpreter
 from benchmarks.packages import edit, variant
-from benchmarks.peers.task import PICTURES, Task
+from benchmarks.peers.task import PICTURES, Lent, Task
 from benchmarks.servers import EXAMPLES, ROOT
 
 NOOP = EXAMPLES / "noop"
@@ -31,15 +31,19 @@ def _noop(task: Task, folder: Path) -> Path:
 
 
 def _photo(task: Task, seed: int, folder: Path) -> Path:
+    # As many processes as peers have, which hold all networks each, or the next more.
+    workers = -(-task.workers // task.networks)
     package = shutil.copytree(PHOTO, folder / f"photo-{seed}")
     shutil.copy(NETWORK, package)
     shutil.copy(weights(seed), package / "resnet.pt")
     edit(
         package,
-        {'name = "photo-0"': f'name = "photo-{seed}"', "workers = 1": f"workers = {task.workers}"},
+        {'name = "photo-0"': f'name = "photo-{seed}"', "workers = 1": f"workers = {workers}"},
     )
-    if task.promise_seconds is not None:
-        with (package / "model.toml").open("a") as manifest:
+    with (package / "model.toml").open("a") as manifest:
+        if task.lent is Lent.COMPILED:
+            manifest.write('\n[torch]\ncompile = "default"\n')
+        if task.promise_seconds is not None:
             manifest.write(f'\n[admission]\npromise = "{task.promise_seconds:g}s"\n')
     return package
 

@@ -13,14 +13,14 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.peers.resnet import SIDE
-from benchmarks.peers.task import Decoder
+from benchmarks.peers.task import Lent
 
 Decode = Callable[[bytes], "np.ndarray[Any, Any]"]
 
 
-def decoder(kind: Decoder) -> Decode:
+def decoder(lent: Lent) -> Decode:
     """A function from a file to (224, 224, 3) uint8 RGB."""
-    return _with_ours() if kind is Decoder.OURS else _with_pillow
+    return _with_pillow if lent is Lent.NOTHING else _with_ours()
 
 
 def _with_pillow(file: bytes) -> np.ndarray[Any, Any]:

@@ -11,7 +11,7 @@ from benchmarks.peers.items import ITEMS
 from benchmarks.peers.measure import LOOP
 from benchmarks.peers.results import Entry
 from benchmarks.peers.roster import PEERS
-from benchmarks.peers.task import PICTURES, Decoder
+from benchmarks.peers.task import PICTURES, Lent
 from benchmarks.servers import machine
 
 
@@ -26,7 +26,7 @@ class Plan:
     item: str
     workers: int
     peers: Sequence[str]
-    decoders: Sequence[Decoder]
+    lent: Sequence[Lent]
     connections: Sequence[int]
     rounds: int
     seconds: float
@@ -34,22 +34,27 @@ class Plan:
     load_average: float
     """Of the minute before: the cores may be shared."""
 
-    def entry(self, server: str, decoder: Decoder, **more: Any) -> Entry:
+    def entry(self, server: str, lent: Lent, **more: Any) -> Entry:
         return Entry(
-            server=server, item=self.item, workers=self.workers, decoder=decoder,
+            server=server, item=self.item, workers=self.workers, lent=lent,
             run=self.run, machine=machine(),
             client="wrk" if wrk() else "Python", load_average=self.load_average,
             rounds=self.rounds, seconds=self.seconds, **more,
         )  # fmt: skip
 
 
-def contestants(plan: Plan) -> Iterator[tuple[str, Decoder]]:
-    """Servers with each decoder that they can have; where nothing is decoded, once."""
+def contestants(plan: Plan) -> Iterator[tuple[str, Lent]]:
+    """Servers with all that they may be lent; where there are no pictures, once.
+
+    Demitasse has its own decoder in any case, and compiles where peers may.
+    """
     pictures = ITEMS[plan.item].work in PICTURES
     for server in plan.peers:
         if server == "demitasse":
-            yield server, Decoder.OURS
+            yield server, Lent.DECODER
+            if pictures and Lent.COMPILED in plan.lent:
+                yield server, Lent.COMPILED
         elif pictures:
-            yield from ((server, decoder) for decoder in plan.decoders)
+            yield from ((server, lent) for lent in plan.lent)
         elif server != LOOP:
-            yield server, Decoder.PILLOW
+            yield server, Lent.NOTHING

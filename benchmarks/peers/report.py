@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.peers.measure import Figures
 from benchmarks.peers.results import Entry, Outcome
+from benchmarks.peers.task import Lent
 
 FLOOR, OURS = "aiohttp", "demitasse"
 BEGIN, END = "<!-- make peers: begin -->", "<!-- make peers: end -->"
@@ -107,8 +108,9 @@ def _row(
 
 def _name(entry: Entry, servers: Mapping[str, str]) -> str:
     name = servers.get(entry.server, entry.server)
-    lent = entry.decoder == "ours" and entry.server != OURS
-    return f"{name}, our decoder" if lent else name
+    has = ["our decoder"] if entry.server != OURS and entry.lent != Lent.NOTHING else []
+    has += ["compiled"] if entry.lent == Lent.COMPILED else []
+    return ", ".join([name, *has])
 
 
 def _rate(cell: Figures | None) -> str:

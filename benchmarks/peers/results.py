@@ -37,7 +37,7 @@ class Entry:
     server: str
     item: str
     workers: int
-    decoder: str
+    lent: str
     run: str
     """When its run began: only figures of one run are compared."""
     machine: str
@@ -56,7 +56,7 @@ class Entry:
     cannot_start: str = ""
 
     def key(self) -> tuple[str, str, int, str]:
-        return self.item, self.server, self.workers, self.decoder
+        return self.item, self.server, self.workers, self.lent
 
 
 def read(file: Path) -> list[Entry]:

@@ -17,7 +17,7 @@ from benchmarks.environments import interpreter
 from benchmarks.peers.items import Item
 from benchmarks.peers.package import packages
 from benchmarks.peers.roster import PEERS, requirements
-from benchmarks.peers.task import PICTURES, Decoder, Task
+from benchmarks.peers.task import PICTURES, Lent, Task
 from benchmarks.processes import Tree, free_port
 from benchmarks.requests import Request
 from benchmarks.servers import ROOT, START_SECONDS, CannotStart, published, running
@@ -38,7 +38,7 @@ class Contestant:
 
 
 @contextlib.contextmanager
-def serving(name: str, item: Item, workers: int, decoder: Decoder) -> Iterator[Contestant]:
+def serving(name: str, item: Item, workers: int, lent: Lent) -> Iterator[Contestant]:
     """One of `PEERS`, under the name `NAME+DECODER`.
 
     Raises:
@@ -48,7 +48,7 @@ def serving(name: str, item: Item, workers: int, decoder: Decoder) -> Iterator[C
     for program in peer.programs:
         if shutil.which(program) is None:
             raise CannotStart(f"{program} is not installed")
-    task = item.task(free_port(), workers, decoder)
+    task = item.task(free_port(), workers, lent)
     with tempfile.TemporaryDirectory(prefix="peer-") as told:
         command = _command(name, task, Path(told))
         variables = {
@@ -60,11 +60,11 @@ def serving(name: str, item: Item, workers: int, decoder: Decoder) -> Iterator[C
             request = peer.request(item)
             with httpx.Client(timeout=START_SECONDS) as client:
                 seconds = server.wait(lambda: _answers(client, server.url, request, item))
-            yield Contestant(label(name, decoder), server.url, request, server.tree, seconds)
+            yield Contestant(label(name, lent), server.url, request, server.tree, seconds)
 
 
-def label(name: str, decoder: Decoder) -> str:
-    return f"{name}+{decoder}"
+def label(name: str, lent: Lent) -> str:
+    return f"{name}+{lent}"
 
 
 def _command(name: str, task: Task, folder: Path) -> list[str]:

@@ -12,13 +12,13 @@ from benchmarks.peers.measure import LOOP, Offline, Table, compare, offline
 from benchmarks.peers.plan import Plan, contestants
 from benchmarks.peers.results import Entry
 from benchmarks.peers.serving import Contestant, label, serving
-from benchmarks.peers.task import Decoder
+from benchmarks.peers.task import Lent
 from benchmarks.servers import CannotStart
 
 IDLE_SECONDS = 2.0
 
 
-Key = tuple[str, Decoder]
+Key = tuple[str, Lent]
 
 
 def measured(plan: Plan) -> list[Entry]:
@@ -54,18 +54,18 @@ def _start(
     """Fills both; entries of those that could not be started."""
     item = ITEMS[plan.item]
     failures = []
-    for server, decoder in contestants(plan):
-        print(f"{plan.item}: starting {label(server, decoder)}", flush=True)
+    for server, lent in contestants(plan):
+        print(f"{plan.item}: starting {label(server, lent)}", flush=True)
         if server == LOOP:
-            loops[server, decoder] = stack.enter_context(offline(item, plan.workers, decoder))
+            loops[server, lent] = stack.enter_context(offline(item, plan.workers, lent))
             continue
         try:
-            started = stack.enter_context(serving(server, item, plan.workers, decoder))
+            started = stack.enter_context(serving(server, item, plan.workers, lent))
         except CannotStart as error:
             print(f"{server}: {error}", flush=True)
-            failures.append(plan.entry(server, decoder, cannot_start=str(error)))
+            failures.append(plan.entry(server, lent, cannot_start=str(error)))
         else:
-            servers[server, decoder] = started
+            servers[server, lent] = started
     return failures
 
 

@@ -23,13 +23,15 @@ class Work(enum.StrEnum):
     """The same of 224 x 224 x 3 bytes, RGB, that need no decoder."""
 
 
-class Decoder(enum.StrEnum):
-    """How a peer turns a JPEG into 224 x 224 pixels."""
+class Lent(enum.StrEnum):
+    """What of ours a peer is given, for pictures."""
 
-    PILLOW = "pillow"
-    """Decode in full, resize: what one writes first."""
-    OURS = "ours"
-    """The decoder of Demitasse, lent to the peer."""
+    NOTHING = "nothing"
+    """It decodes with Pillow, in full, and resizes: what one writes first."""
+    DECODER = "decoder"
+    """It decodes as Demitasse does; networks run as they were written."""
+    COMPILED = "compiled"
+    """So do networks, as under `compile` of our torch base."""
 
 
 #: What runs the networks.
@@ -44,7 +46,7 @@ class Task:
     """Processes that run the model, one torch thread each."""
     max_batch_size: int = 32
     window_ms: int = 2
-    decoder: Decoder = Decoder.PILLOW
+    lent: Lent = Lent.NOTHING
     networks: int = 1
     """How many networks look at each photo."""
     promise_seconds: float | None = None
@@ -58,4 +60,4 @@ class Task:
 def current() -> Task:
     """The task of this process, from its environment."""
     told = json.loads(os.environ[VARIABLE])
-    return Task(**{**told, "work": Work(told["work"]), "decoder": Decoder(told["decoder"])})
+    return Task(**{**told, "work": Work(told["work"]), "lent": Lent(told["lent"])})

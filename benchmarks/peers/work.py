@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.task import Task, Work
+from benchmarks.peers.task import Lent, Task, Work
 
 Handler = Callable[[Sequence[bytes]], list[dict[str, Any]]]
 
@@ -31,8 +31,21 @@ class Photos:
         from benchmarks.peers import photo, resnet
 
         torch.set_num_threads(1)
-        self.decode = photo.pixels if task.work is Work.PIXELS else photo.decoder(task.decoder)
+        self.decode = photo.pixels if task.work is Work.PIXELS else photo.decoder(task.lent)
         self._networks = [resnet.served(resnet.drawn(seed)) for seed in range(task.networks)]
+        if task.lent is Lent.COMPILED:
+            self._compile(task.max_batch_size)
+
+    def _compile(self, max_batch_size: int) -> None:
+        """As our torch base does, warm-up included."""
+        import torch
+
+        from minion.frameworks.torch_compile import compiled
+
+        place = torch.device("cpu")
+        self._networks = [compiled(network, "default", place) for network in self._networks]
+        for size in (1, max_batch_size):
+            self.classify([np.zeros((224, 224, 3), np.uint8)] * size)
 
     def classify(self, photos: Sequence[np.ndarray[Any, Any]]) -> list[dict[str, Any]]:
         """photos: (224, 224, 3) uint8 each."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from minion.frameworks.arrays import only_input, per_example
 from minion.frameworks.imports import cuda_index, framework
+from minion.frameworks.torch_compile import compiled
 from minion.frameworks.torch_cuda import Gpu
 from minion.frameworks.torch_memory import says_out_of_memory
 from minion.frameworks.torch_precision import InPrecision
@@ -68,9 +69,7 @@ class TorchModel(Model):
             self._compile(context.torch.compile, context)
 
     def _compile(self, mode: str, context: LoadContext) -> None:
-        # Or it starts as many processes as there are cores, and they stay.
-        torch._inductor.config.compile_threads = 1
-        self.network = torch.compile(self.network, mode=mode)
+        self.network = compiled(self.network, mode, self.device)
         graphs = mode == "reduce-overhead" and self.device.type == "cuda"
         sizes = recorded_sizes if graphs else compiled_sizes
         self._warm_sizes = sizes(context.max_batch_size)

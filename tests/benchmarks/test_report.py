@@ -15,7 +15,7 @@ SERVERS = {"aiohttp": "floor 3", "mosec": "mosec 9", "demitasse": "ours 1", "off
 
 def entry(server: str, **more: Any) -> Entry:
     facts = {
-        "item": "w1", "workers": 1, "decoder": "pillow", "run": "1", "machine": "2 cores",
+        "item": "w1", "workers": 1, "lent": "nothing", "run": "1", "machine": "2 cores",
         "client": "wrk", "load_average": 1.0, "rounds": 3, "seconds": 4.0,
     }  # fmt: skip
     return Entry(**{**facts, "server": server, **more})
@@ -61,10 +61,17 @@ def test_who_could_not_be_started_is_named_with_the_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "name"), [("mosec", "mosec 9, our decoder"), ("demitasse", "ours 1")]
+    ("server", "lent", "name"),
+    [
+        ("mosec", "nothing", "mosec 9"),
+        ("mosec", "decoder", "mosec 9, our decoder"),
+        ("mosec", "compiled", "mosec 9, our decoder, compiled"),
+        ("demitasse", "decoder", "ours 1"),
+        ("demitasse", "compiled", "ours 1, compiled"),
+    ],
 )
-def test_a_decoder_that_was_lent_is_named(server: str, name: str) -> None:
-    assert rows([entry(server, decoder="ours", cells=at(1))])[0][0] == name
+def test_what_was_lent_is_named(server: str, lent: str, name: str) -> None:
+    assert rows([entry(server, lent=lent, cells=at(1))])[0][0] == name
 
 
 def test_overload_shows_goodput_and_what_most_others_were_told() -> None:

@@ -58,10 +58,19 @@ def test_the_allocators_exceptions_say_that_memory_ran_out_and_no_others(check):
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_after_warmup_no_batch_size_compiles_and_the_answers_are_the_plain_ones(check):
-    differences = check("compiled")
+    found = check("compiled")
 
-    assert len(differences) == 5
-    assert max(differences) < 1e-4
+    assert len(found["differences"]) == 5
+    assert max(found["differences"]) < 1e-4
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_on_a_cpu_weights_are_constants_and_the_next_process_finds_the_kernels(check):
+    first, second = check("compiled"), check("compiled")
+
+    assert first["constant"]
+    assert first["kept"]
+    assert second["kept"] == first["kept"]
 
 
 def test_an_array_that_is_strided_and_read_only_is_staged_whole(check):

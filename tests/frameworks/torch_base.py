@@ -21,7 +21,10 @@ from wire.torch_options import TorchOptions
 
 
 def compiled(package: Path) -> object:
-    """How far compiled answers are from plain ones, per batch size; compiles nothing anew."""
+    """How far compiled answers are from plain ones, per batch size; compiles nothing anew.
+
+    And whether they stay when convolutions' weights are changed, and which kernels the environment keeps.
+    """
     images = np.random.default_rng(0).integers(0, 255, (5, 128, 128, 3), np.uint8)
     scores = []
     for options in (TorchOptions(), TorchOptions(compile="default")):
@@ -32,10 +35,20 @@ def compiled(package: Path) -> object:
             for size in range(1, 6):
                 answers = model.predict(Batch({"image": images[:size]}, [{}] * size))
                 scores.append([answer["tags"][0]["score"] for answer in answers])
-    return [
-        max(abs(plain - fast) for plain, fast in zip(*pair, strict=True))
-        for pair in zip(scores[:5], scores[5:], strict=True)
-    ]
+    for layer in model.network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.weight.data.zero_()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        changed = model.predict(Batch({"image": images}, [{}] * 5))
+    kept = Path(sys.prefix, "compiled").rglob("*.so")
+    return {
+        "differences": [
+            max(abs(plain - fast) for plain, fast in zip(*pair, strict=True))
+            for pair in zip(scores[:5], scores[5:], strict=True)
+        ],
+        "constant": [answer["tags"][0]["score"] for answer in changed] == scores[-1],
+        "kept": {kernel.name: kernel.stat().st_mtime_ns for kernel in kept},
+    }
 
 
 def memory(package: Path) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import locale
 import os
 import sys
 from typing import Any
@@ -19,6 +20,8 @@ from benchmarks.peers.work import handler
 
 class TritonPythonModel:
     def initialize(self, arguments: Any) -> None:
+        # The stub reads files as ASCII, and torch's compiler has others.
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
         self._handle = handler(current())
         self._numbers = current().work in (Work.TENSOR, Work.JSON)
 
