@@ -23,7 +23,7 @@ from wire.torch_options import TorchOptions
 def compiled(package: Path) -> object:
     """How far compiled answers are from plain ones, per batch size; compiles nothing anew.
 
-    And whether they stay when convolutions' weights are changed, and which kernels the environment keeps.
+    And whether they stay when weights are changed, and which kernels the environment keeps.
     """
     images = np.random.default_rng(0).integers(0, 255, (5, 128, 128, 3), np.uint8)
     scores = []
