@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import overload
 
 from aiohttp import hdrs, web
 
@@ -25,6 +26,10 @@ from coordinator.http.inflate import WINDOW_BITS, inflate
 from coordinator.http.pace import Pace
 from coordinator.http.watched import Watched
 from wire.quoting import quoted
+from wire.tensor import Buffer
+
+Place = Callable[[int], memoryview]
+"""Makes memory of so many bytes."""
 
 #: Of what chunks cost beside their contents: so much, and an eighth of the contents.
 _FRAMING_BYTES = 64 * 1024
@@ -59,12 +64,53 @@ async def defer_continue(request: web.Request) -> None:
     """
 
 
-async def read_body(request: web.Request, max_bytes: int, limits: PayloadLimits) -> bytes:
+class _Chunks:
+    """Where a body goes of which nobody knows how long it will be."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+
+    def add(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+
+    def whole(self) -> bytes:
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+
+class _Placed:
+    """Where a body goes whose length was announced."""
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+        self._filled = 0
+
+    def add(self, chunk: bytes) -> None:
+        self._memory[self._filled : self._filled + len(chunk)] = chunk
+        self._filled += len(chunk)
+
+    def whole(self) -> memoryview:
+        return self._memory[: self._filled]
+
+
+@overload
+async def read_body(request: web.Request, max_bytes: int, limits: PayloadLimits) -> bytes: ...
+
+
+@overload
+async def read_body(
+    request: web.Request, max_bytes: int, limits: PayloadLimits, place: Place
+) -> Buffer: ...
+
+
+async def read_body(
+    request: web.Request, max_bytes: int, limits: PayloadLimits, place: Place | None = None
+) -> Buffer:
     """All of the body, inflated where it was compressed.
 
     Args:
         max_bytes: above this many, announced or arrived, or inflated, it is refused.
         limits: on the time that it may take, and on what a compressed one may become.
+        place: where a body is received that says how long it is, and has not arrived yet.
 
     Raises:
         PayloadTooLarge, EmptyBody, BodyTimeout, InvalidEncodedBody,
@@ -77,13 +123,17 @@ async def read_body(request: web.Request, max_bytes: int, limits: PayloadLimits)
     content = request.content
     try:
         if content.is_eof():
-            body = content.read_nowait()  # a small body came with its head: nothing to wait for
+            body: Buffer = (
+                content.read_nowait()
+            )  # a small body came with its head: nothing to wait for
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
         else:
             await _send_continue(request)
+            into = _where(announced, encoding, place)
             async with asyncio.timeout(limits.body_timeout):
-                body = await _collect(request, max_bytes, limits)
+                await _collect(request, into, max_bytes, limits)
+            body = into.whole()
     except TimeoutError as error:
         raise BodyTimeout(
             f"the body took longer than {limits.body_timeout:g} s to arrive"
@@ -100,8 +150,15 @@ async def read_body(request: web.Request, max_bytes: int, limits: PayloadLimits)
     return body
 
 
-async def _collect(request: web.Request, max_bytes: int, limits: PayloadLimits) -> bytes:
-    chunks: list[bytes] = []
+def _where(announced: int | None, encoding: str | None, place: Place | None) -> _Chunks | _Placed:
+    if announced is None or encoding is not None or place is None:
+        return _Chunks()
+    return _Placed(place(announced))
+
+
+async def _collect(
+    request: web.Request, into: _Chunks | _Placed, max_bytes: int, limits: PayloadLimits
+) -> None:
     size, most, content = 0, _most_on_the_wire(request), request.content
     announced = request.content_length
     now = asyncio.get_running_loop().time
@@ -123,12 +180,11 @@ async def _collect(request: web.Request, max_bytes: int, limits: PayloadLimits) 
                     raise BodyTimeout(f"fewer than {limits.min_rate:g} bytes/s arrived")
                 if most(size):
                     raise InvalidEncodedBody("its chunks are too small")
-                chunks.append(chunk)
+                into.add(chunk)
     except TimeoutError:
         raise BodyTimeout(
             f"nothing of the body arrived for {limits.body_idle_timeout:g} s"
         ) from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _most_on_the_wire(request: web.Request) -> Callable[[int], bool]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import zlib
 
 from coordinator.errors import InvalidEncodedBody, PayloadTooLarge
+from wire.tensor import Buffer
 
 #: Content-Encoding -> the window bits by which zlib knows the format.
 WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _PIECE_BYTES = 256 * 1024
 
 
-def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
+def inflate(body: Buffer, encoding: str, max_bytes: int) -> bytes:
     """The body as it was before it was compressed.
 
     Args:

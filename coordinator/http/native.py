@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
+from functools import partial
 from typing import TypeVar
 
 from aiohttp import web
 
 from coordinator.analysis import Analysis
+from coordinator.decoder import DECODER
 from coordinator.errors import BodyTimeout
 from coordinator.explanations import part_of
 from coordinator.http import media_types, payloads
@@ -53,7 +55,8 @@ async def analyze(request: web.Request) -> web.Response:
         wanted.models, wanted.timeout, flow, require=wanted.require, optional=wanted.optional
     ) as admission:
         request[CAME] = admission.photos
-        reading = payloads.read_photos(request, request.app[LIMITS])
+        place = partial(admission.seats.memory, DECODER)
+        reading = payloads.read_photos(request, request.app[LIMITS], place)
         photos = await _in_time(request, reading, admission.asked.deadline)
         answer = await analysis.run(admission, photos)
     return write_answer(request, {"request_id": request[REQUEST_ID], **answer})
@@ -103,7 +106,7 @@ async def _of_a_photo(
     """
     analysis = request.app[ANALYSIS]
     with analysis.admit_photo(version, flow, deadline) as seats:
-        reading = payloads.read_photo(request, request.app[LIMITS])
+        reading = payloads.read_photo(request, request.app[LIMITS], partial(seats.memory, DECODER))
         photo = await _in_time(request, reading, deadline)
         return await analysis.infer_photo(seats, version, photo.data, deadline)
 

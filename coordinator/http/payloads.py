@@ -24,7 +24,7 @@ from coordinator.errors import (
 )
 from coordinator.examples import Example
 from coordinator.http import multipart, photo_lists, tensors
-from coordinator.http.body import PayloadLimits, read_body
+from coordinator.http.body import PayloadLimits, Place, read_body
 from coordinator.http.decoding import decode
 from coordinator.http.media_types import (
     BYTES,
@@ -38,6 +38,7 @@ from coordinator.http.media_types import (
 )
 from coordinator.http.photo_lists import MAX_NAME, Photo, too_many_images
 from coordinator.http.turns import LARGE_BYTES, own_turn
+from wire.frames import fresh
 from wire.quoting import quoted, shortened
 from wire.tensor import Buffer, TensorSpec
 
@@ -73,8 +74,13 @@ _INFER_MSGPACK = msgspec.msgpack.Decoder(_InferBody)
 _LARGE_INFER_MSGPACK = msgspec.msgpack.Decoder(_LargeInferBody)
 
 
-async def read_photos(request: web.Request, limits: PayloadLimits) -> list[Photo]:
+async def read_photos(
+    request: web.Request, limits: PayloadLimits, place: Place = fresh
+) -> list[Photo]:
     """The photos of a request for `/analyze`: at least one.
+
+    Args:
+        place: where one is received that is the body itself.
 
     Raises:
         CallerError: with the code and field of what is wrong.
@@ -89,22 +95,18 @@ async def read_photos(request: web.Request, limits: PayloadLimits) -> list[Photo
         body = await _body(request, limits)
         photos = photo_lists.from_msgpack(body, limits.max_images)
     elif is_photo(media_type) or media_type == BYTES:
-        return [await _raw_photo(request, limits)]
+        return [await _raw_photo(request, limits, place)]
     else:
         raise _unsupported(request, IMAGES, BYTES, MULTIPART, JSON, MSGPACK)
     return _checked(photos, limits)
 
 
 async def _body(request: web.Request, limits: PayloadLimits) -> bytes:
-    return await _bytes(request, limits, limits.max_body_bytes)
+    return await read_body(request, limits.max_body_bytes, limits)
 
 
-async def _raw_photo(request: web.Request, limits: PayloadLimits) -> Photo:
-    return Photo(None, await _bytes(request, limits, limits.max_image_bytes))
-
-
-async def _bytes(request: web.Request, limits: PayloadLimits, max_bytes: int) -> bytes:
-    return await read_body(request, max_bytes, limits)
+async def _raw_photo(request: web.Request, limits: PayloadLimits, place: Place) -> Photo:
+    return Photo(None, await read_body(request, limits.max_image_bytes, limits, place))
 
 
 async def _form(request: web.Request, limits: PayloadLimits) -> list[multipart.Part]:
@@ -144,15 +146,18 @@ def _checked(photos: list[Photo], limits: PayloadLimits) -> list[Photo]:
     return photos
 
 
-async def read_photo(request: web.Request, limits: PayloadLimits) -> Photo:
+async def read_photo(request: web.Request, limits: PayloadLimits, place: Place = fresh) -> Photo:
     """The one photo of a request for `/models/{name}/infer`: the body itself, or in a form.
+
+    Args:
+        place: where the body itself is received.
 
     Raises:
         CallerError: with the code and field of what is wrong.
     """
     if request.content_type == MULTIPART:
         return _one(_checked(_form_photos(await _form(request, limits)), limits))
-    return await _raw_photo(request, limits)
+    return await _raw_photo(request, limits, place)
 
 
 async def read_inputs(
@@ -188,7 +193,7 @@ async def _example_body(request: web.Request, limits: PayloadLimits) -> bytes:
     most = limits.max_json_bytes
     if request.content_type == JSON:
         try:
-            return await _bytes(request, limits, min(most, limits.max_body_bytes))
+            return await read_body(request, min(most, limits.max_body_bytes), limits)
         except PayloadTooLarge as error:
             raise _too_many_numbers(error.detail) from None
     body = await _body(request, limits)

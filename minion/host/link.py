@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -33,7 +34,8 @@ from wire.tuning import Tune, Tuned
 
 log = logging.getLogger("demitasse.host.link")
 
-#: Room is pushed at most this often when other coordinators' examples come and go.
+#: News is pushed at most this often: what other coordinators' examples leave of the room, and
+#: what batches have cost.
 STATUS_INTERVAL_SECONDS = 0.02
 #: A learned cost that moved by less is not worth a message.
 COST_CHANGE = 0.1
@@ -80,6 +82,7 @@ class HostLink(asyncio.Protocol):
         self._pushed: Status | None = None
         self._pushed_try: float | None = None
         self._push_timer: asyncio.TimerHandle | None = None
+        self._looked = -math.inf  # for news, on the loop's clock
         self._outlet = Outlet(self._silent)
         self.peer = ""
 
@@ -89,12 +92,14 @@ class HostLink(asyncio.Protocol):
         self._outlet.open(self._transport)
         self._links.add(self)
         self._lane.on_change.append(self.push_status)
+        self._lane.on_batch.append(self._tell_cost)
         loop = asyncio.get_running_loop()
         self._greeting = loop.call_later(GREETING_SECONDS, self._expect_to_be_greeted)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._links.discard(self)
         self._lane.on_change.remove(self.push_status)
+        self._lane.on_batch.remove(self._tell_cost)
         self._cancel_push()
         self._outlet.end()
         self._greeting.cancel()
@@ -146,6 +151,7 @@ class HostLink(asyncio.Protocol):
     def push_status(self) -> None:
         """Tells the coordinator how much room there is, if it does not know yet."""
         self._cancel_push()
+        self._looked = asyncio.get_running_loop().time()
         if not self._greeted:
             return
         lane = self._lane
@@ -245,11 +251,17 @@ class HostLink(asyncio.Protocol):
 
     def _tell_others(self) -> None:
         """Everybody's room changed with this; told soon, and together. One link alone knows."""
-        if self._push_timer is None:
-            self._push_soon()
         if len(self._links) > 1:
             for link in self._links:
                 link._push_soon()
+
+    def _tell_cost(self, size: int, seconds: float) -> None:
+        """With the answers, unless there was a look just now. Then the next batch tells, if one is
+        to come: a timer wakes this process for itself."""
+        if asyncio.get_running_loop().time() - self._looked >= STATUS_INTERVAL_SECONDS:
+            self.push_status()
+        elif self._lane.bouncer.occupied == size:
+            self._push_soon()
 
     def _push_soon(self) -> None:
         if self._push_timer is None:

@@ -14,6 +14,7 @@ from stage import PATIENCE_SECONDS
 from coordinator.errors import PayloadTooLarge, QueueFull
 from coordinator.http.body import read_body
 from coordinator.http.inflate import inflate
+from tests.waiting import eventually
 
 ANY = "application/octet-stream"
 
@@ -45,6 +46,53 @@ async def test_a_body_in_pieces_arrives_whole():
             await caller.send(piece)
 
         assert (await caller.reply()).body == b"abcdef"
+
+
+async def test_a_body_of_known_length_is_received_in_the_place_for_it():
+    places, bodies = [], []
+
+    def place(size: int) -> memoryview:
+        places.append(memoryview(bytearray(size)))
+        return places[-1]
+
+    async def handler(request):
+        bodies.append(await read_body(request, 100, LIMITS, place))
+        return web.Response()
+
+    async with serving(handler) as port, calling(port) as caller:
+        await caller.send(post(Content_Length="6", content_type=ANY))
+        await eventually(lambda: len(places) == 1, "the place is taken")
+        for piece in (b"ab", b"cd", b"ef"):
+            await caller.send(piece)
+        assert (await caller.reply()).status == 200
+
+    assert [bytes(each) for each in places] == [b"abcdef"]
+    assert bodies[0].obj is places[0].obj
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (post(content_type=ANY, Transfer_Encoding="chunked") + chunked(b"ab", b"c"), 200),
+        (post(gzip.compress(b"abc"), ANY, Content_Encoding="gzip"), 200),
+        (post(b"x" * 101, ANY), 413),
+    ],
+    ids=["chunked", "compressed", "too long"],
+)
+async def test_no_place_is_taken_for_another_body(sent: bytes, status: int) -> None:
+    places: list[int] = []
+
+    async def handler(request):
+        return web.Response(body=await read_body(request, 100, LIMITS, places.append))
+
+    async with serving(handler) as port, calling(port) as caller:
+        head, end, body = sent.partition(b"\r\n\r\n")
+        await caller.send(head + end)
+        await caller.send(body)
+        reply = await caller.reply()
+
+    assert places == []
+    assert reply.status == status
 
 
 async def test_a_chunked_body_arrives_whole():

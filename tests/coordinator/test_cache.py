@@ -22,7 +22,7 @@ from coordinator.cache import (
     Table,
     key_of,
 )
-from coordinator.digests import DIGEST_BYTES, MOST_ON_THE_LOOP_BYTES, digest_now, digest_of
+from coordinator.digests import DIGEST_BYTES, TURN_BYTES, digest_now, digest_of
 from model_registry.manifest_parser import parse_manifest
 from model_registry.settings import Settings
 from model_registry.snapshot import ModelEntry, Snapshot, Version
@@ -132,8 +132,8 @@ def test_keys_differ_by_version_by_kind_and_by_input():
     assert key_of(ONE, PHOTO, digest_now(b"one")) in keys
 
 
-@pytest.mark.parametrize("size", [0, 1, MOST_ON_THE_LOOP_BYTES, MOST_ON_THE_LOOP_BYTES + 1])
-async def test_a_digest_is_the_same_on_the_loop_and_in_a_thread(size: int) -> None:
+@pytest.mark.parametrize("size", [0, 1, TURN_BYTES, TURN_BYTES + 1])
+async def test_a_digest_is_the_same_in_one_turn_and_in_several(size: int) -> None:
     data = b"7" * size
 
     assert await digest_of(memoryview(data)) == digest_now(data)

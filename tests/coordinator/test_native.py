@@ -11,6 +11,7 @@ import pytest
 from edge import calling
 from stage import Coordinator, Gate, Host, Stage, photo
 
+from coordinator.parcels import MIN_PARCEL_BYTES
 from tests.waiting import eventually
 
 PATH = "/models/gate/infer"
@@ -280,6 +281,34 @@ async def test_a_photo_for_one_model_takes_a_place_at_the_decoder_before_it_is_r
 
     await all_given_back(coordinator, "decoder")
     await all_given_back(coordinator, "picture")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [("/analyze?models=picture", {}), ("/models/picture/infer", {"Expect": "100-continue"})],
+)
+async def test_a_photo_is_received_in_memory_that_the_decoder_sees(
+    stage: Stage, path: str, fields: dict[str, str]
+) -> None:
+    stage.publish("picture")
+    await stage.decoder()
+    await stage.host("picture")
+    coordinator = await stage.coordinator()
+    parcels = coordinator.rooms.fleet.parcels
+    assert parcels is not None
+    grey = photo(7, 7, 7) + bytes(MIN_PARCEL_BYTES)  # what follows a file's end is not looked at
+
+    async with calling(coordinator.port) as caller:
+        await caller.send(head(path, len(grey), Content_Type="image/png", **fields))
+        await eventually(lambda: parcels.taken == 1, "memory is taken")
+        if fields:
+            assert (await caller.head())[0] == 100
+        await caller.send(grey)
+        reply = await caller.reply()
+
+    assert reply.status == 200, reply.body
+    assert b'"output":{"colour":[7.0,7.0,7.0]}' in reply.body
+    await eventually(lambda: parcels.taken == 0, "it is given back")
 
 
 async def test_the_list_of_models_says_what_is_ready(stage: Stage) -> None:

@@ -17,7 +17,7 @@ from aiohttp import web
 from coordinator.errors import DemitasseError
 from coordinator.link import Link, open_link
 from coordinator.outstanding import settling
-from minion.host.link import MAX_STRANGE_BYTES, MAX_UNREAD_BYTES
+from minion.host.link import MAX_STRANGE_BYTES, MAX_UNREAD_BYTES, STATUS_INTERVAL_SECONDS
 from minion.host.server import LANE, create_app
 from minion.host.spec import InputSpec
 from tests.minion.service import DEADLINE_SECONDS, POISON, Gate, service, x
@@ -252,6 +252,23 @@ async def test_the_learned_cost_is_told(start_host: StartHost) -> None:
     await outcome(ask(link, x(1))[1])
 
     await eventually(lambda: link.status.seconds_per_example > 0, "a batch was measured")
+
+
+async def test_what_a_batch_has_cost_is_told_with_its_answers(
+    start_host: StartHost, gate: Gate
+) -> None:
+    link = await (await start_host("Gated", options=gate.options)).ready_link()
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+
+    _, future = ask(link, x(1))
+    await eventually(
+        lambda: loop.time() - begun > STATUS_INTERVAL_SECONDS, "nothing was told for a while"
+    )
+    gate.open_for(1)
+    await outcome(future)
+
+    assert link.status.seconds_per_example > 0
 
 
 async def test_how_large_a_batch_may_be_is_told_where_memory_ran_out(
