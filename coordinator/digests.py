@@ -6,7 +6,7 @@ with SHA-NI and AVX-512, one thread) 150 KB took 20 µs, SHA-256 79 and BLAKE2b
 146; 4 MB took 0.6 ms, 2.1 and 3.9.
 
 Never in a thread: beside others who use the cores, the road there and back takes longer
-than a megabyte (docs/adr/0006).
+than a megabyte (docs/adr/0011).
 """
 
 from __future__ import annotations

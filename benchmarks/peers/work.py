@@ -43,7 +43,9 @@ class Photos:
         from minion.frameworks.torch_compile import compiled
 
         place = torch.device("cpu")
-        self._networks = [compiled(network, "default", place) for network in self._networks]
+        self._networks = [
+            compiled(network, "default", place, max_batch_size) for network in self._networks
+        ]
         for size in (1, max_batch_size):
             self.classify([np.zeros((224, 224, 3), np.uint8)] * size)
 

@@ -69,7 +69,7 @@ class TorchModel(Model):
             self._compile(context.torch.compile, context)
 
     def _compile(self, mode: str, context: LoadContext) -> None:
-        self.network = compiled(self.network, mode, self.device)
+        self.network = compiled(self.network, mode, self.device, context.max_batch_size)
         graphs = mode == "reduce-overhead" and self.device.type == "cuda"
         sizes = recorded_sizes if graphs else compiled_sizes
         self._warm_sizes = sizes(context.max_batch_size)

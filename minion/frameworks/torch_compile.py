@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from minion.frameworks.imports import framework
+from minion.frameworks.torch_layout import lay_out_ahead
 
 torch = framework("torch", requirement="torch==2.13.0")
 
@@ -19,7 +20,7 @@ torch = framework("torch", requirement="torch==2.13.0")
 ABILITIES = ("flags", "Features")
 
 
-def compiled(network: Any, mode: str, device: Any) -> Any:
+def compiled(network: Any, mode: str, device: Any, max_batch_size: int) -> Any:
     """The network, to be compiled for the first batches that it is called with.
 
     On a CPU its weights become constants: those of a normalisation are folded into the
@@ -31,7 +32,9 @@ def compiled(network: Any, mode: str, device: Any) -> Any:
     torch._inductor.config.compile_threads = 1
     # Those would be made anew by every worker, for longer than they save.
     torch._inductor.config.cpp_cache_precompile_headers = False
-    torch._inductor.config.freezing = device.type == "cpu"
+    if device.type == "cpu":
+        torch._inductor.config.freezing = True
+        lay_out_ahead(max_batch_size)
     return torch.compile(network, mode=mode)
 
 

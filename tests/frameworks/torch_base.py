@@ -5,9 +5,14 @@ torch_base.py PACKAGE CHECK. What is asserted of it stands in `test_torch_base.p
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -23,7 +28,8 @@ from wire.torch_options import TorchOptions
 def compiled(package: Path) -> object:
     """How far compiled answers are from plain ones, per batch size; compiles nothing anew.
 
-    And whether they stay when weights are changed, and which kernels the environment keeps.
+    And how many weights each batch lays out anew, whether the answers stay when weights are
+    changed, and which kernels the environment keeps.
     """
     images = np.random.default_rng(0).integers(0, 255, (5, 128, 128, 3), np.uint8)
     scores = []
@@ -35,6 +41,7 @@ def compiled(package: Path) -> object:
             for size in range(1, 6):
                 answers = model.predict(Batch({"image": images[:size]}, [{}] * size))
                 scores.append([answer["tags"][0]["score"] for answer in answers])
+    orders = [reorders(model, images[:size]) for size in range(1, 6)]
     for layer in model.network.modules():
         if isinstance(layer, torch.nn.Conv2d):
             layer.weight.data.zero_()
@@ -46,9 +53,34 @@ def compiled(package: Path) -> object:
             max(abs(plain - fast) for plain, fast in zip(*pair, strict=True))
             for pair in zip(scores[:5], scores[5:], strict=True)
         ],
+        "reorders": orders,
         "constant": [answer["tags"][0]["score"] for answer in changed] == scores[-1],
         "kept": {kernel.name: kernel.stat().st_mtime_ns for kernel in kept},
     }
+
+
+def reorders(model: TorchModel, images: np.ndarray) -> int:
+    """How many tensors oneDNN puts into another order in a batch of these."""
+    with tempfile.TemporaryFile("w+") as said:
+        with sent_to(said), torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+            model.predict(Batch({"image": images}, [{}] * len(images)))
+        said.seek(0)
+        lines = [line for line in said if ",exec,cpu," in line]
+    assert any(",convolution," in line for line in lines)
+    return sum(",reorder," in line for line in lines)
+
+
+@contextlib.contextmanager
+def sent_to(file: IO[str]) -> Iterator[None]:
+    """What the process writes to its standard output, native code's lines too, goes there."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(file.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def memory(package: Path) -> object:
