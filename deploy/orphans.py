@@ -14,7 +14,7 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
-from wire.lifetimes import children
+from wire.lifetimes import children, has_dead_child
 from wire.marks import Kin, kin
 
 #: Our own processes are waited for within milliseconds. Who is dead in so many looks has nobody.
@@ -40,7 +40,7 @@ class Orphans:
         adopted, too: they are their hosts', and go on.
         """
         adopted = children()
-        self._wait_for_dead(pid for pid in adopted if _is_dead(pid))
+        self._wait_for_dead(filter(_is_dead, adopted) if has_dead_child() else ())
         known = {pid: kin(pid, self._temporary) for pid in adopted - self._others}
         # What they are they stay; a look at large ones takes milliseconds.
         others = {pid for pid, its in known.items() if its in (Kin.STRANGER, Kin.WORKER)}

@@ -49,15 +49,24 @@ def adopt_orphans() -> None:
 
 
 def children() -> Set[int]:
-    """The processes whose parent this one is, dead ones that nobody has waited for among them."""
-    found: Set[int] = set()
-    for thread in os.listdir("/proc/self/task"):
-        try:
-            with open(f"/proc/self/task/{thread}/children") as file:
-                found.update(map(int, file.read().split()))
-        except FileNotFoundError:  # a thread that has just ended, or a kernel that does not tell
-            continue
-    return found
+    """What this process's main thread has started, and what the process has adopted.
+
+    Dead ones that nobody has waited for are among them. Adopted ones are the main thread's,
+    as long as that lives (`find_alive_thread` of Linux's exit.c).
+    """
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb", buffering=0) as file:
+            return set(map(int, file.readall().split()))
+    except FileNotFoundError:  # a kernel that does not tell
+        return set()
+
+
+def has_dead_child() -> bool:
+    """Whether a child of this process has ended, and nobody has waited for it: one system call."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # it has none
+        return False
 
 
 class GradualEnd:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Collection
 from typing import Any
 
-from wire.lifetimes import GradualEnd, adopt_orphans, children
+from wire.lifetimes import GradualEnd, adopt_orphans, children, has_dead_child
 
 #: One that the kernel cannot end (it waits for a disk that is gone) is left to it.
 _PATIENCE_SECONDS = 5.0
@@ -48,7 +48,7 @@ class Children:
 
     def reap(self) -> None:
         """Of orphans that have ended, nothing is left."""
-        if not self._starting:
+        if not self._starting and has_dead_child():
             self._wait_for(self._orphans())
 
     async def end_orphans(self) -> None:

@@ -22,7 +22,7 @@ from minion.host.poison import Loss
 from minion.host.restarts import FIRST_DELAY_SECONDS, Budget, RestartDelay
 from minion.host.spec import ServiceSpec
 from minion.host.starts import Slot, Starts
-from minion.host.temporary import is_over
+from minion.host.temporary import is_empty, is_over
 from minion.host.workers import State, Worker
 
 log = logging.getLogger("demitasse.host.keeper")
@@ -306,12 +306,16 @@ class Keeper:
         if worker.pid is None or worker.state is State.ENDED:
             return
         limit = self._spec.temporary_bytes
-        if await asyncio.to_thread(is_over, worker.temporary, limit):
+        # A thread costs more than all the rest, and there is mostly nothing to look through.
+        if not is_empty(worker.temporary) and await asyncio.to_thread(
+            is_over, worker.temporary, limit
+        ):
             loss = Loss.EXCEEDED if worker.wrote else Loss.INTERRUPTED
             worker.end(f"its temporary folder has more than {limit} bytes", loss)
-        memory, held = self._spec.memory_bytes, held_bytes(worker.pid, self._spec)
+        memory = self._spec.memory_bytes
         if memory is None or worker.state is State.STARTING:
             return
+        held = held_bytes(worker.pid, self._spec)
         if held > memory:
             worker.end(f"holds {held} bytes, and may hold {memory}")
         elif worker.state is not State.SPARE and held > soft_limit(

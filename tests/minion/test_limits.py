@@ -363,6 +363,42 @@ def test_nobody_is_left_stopped_where_there_was_no_time_to_end_all_of_them(who: 
     assert done.stdout == b"0\n"
 
 
+#: Has a child, a thread, and an orphan that ends when it is told to; looks until that is gone.
+ADOPTS = """
+import asyncio, os, subprocess, sys, threading
+from minion.host.children import Children
+from wire.lifetimes import children
+
+async def main():
+    family = Children()
+    family.adopt()
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    own = await family.start("sleep", "3600")
+    heard, told = os.pipe()
+    leaves = "import os; os.fork() or os.read(0, 1)"
+    subprocess.run([sys.executable, "-I", "-S", "-c", leaves], stdin=heard)
+    family.reap()
+    print(len(children() - {own.pid}))
+    os.close(heard)
+    os.close(told)
+    while children() != {own.pid}:
+        family.reap()
+        await asyncio.sleep(0.01)
+    own.kill()
+    print(await own.wait())
+
+asyncio.run(main())
+"""
+
+
+def test_an_orphan_that_has_ended_is_waited_for_at_the_next_look_and_nobody_else() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ADOPTS], cwd=ROOT, stdout=subprocess.PIPE, timeout=30, check=True
+    )
+
+    assert done.stdout.split() == [b"1", b"-9"]
+
+
 # Successors.
 
 
