@@ -37,7 +37,7 @@ ALLOWED = {
 COORDINATOR_ORDER = [
     {
         *("config_checks", "config", "config_sources"),
-        *("errors", "metrics", "parcels", "records", "returns", "arrivals"),
+        *("errors", "metrics", "parcels", "records", "returns", "arrivals", "turns"),
     },
     {
         *("router", "wire_codes", "credentials", "upgrade", "outstanding", "link"),

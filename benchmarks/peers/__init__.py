@@ -5,5 +5,5 @@ sends all of them the same bodies in interleaved rounds, and prints the tables
 of docs/benchmarks.md. A folder per peer holds its server and its pinned
 requirements. The modules that run in the peers' own environments are `task`,
 `work`, `photo` and `resnet`, and the folders; they import nothing else of ours
-but `preprocess`, whose decoder a peer may be given.
+but what a peer may be lent: the decoder of `preprocess`, and how `minion.frameworks` compiles.
 """

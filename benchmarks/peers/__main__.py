@@ -60,6 +60,7 @@ def names() -> dict[str, str]:
 
 def main() -> None:
     told = arguments()
+    read(told.results)  # before minutes are spent on what could not be added to it
     if not told.only_report:
         for plan in plans(told):
             merge(told.results, overloaded(plan) if plan.item == "w3" else measured(plan))

@@ -60,9 +60,20 @@ class Entry:
 
 
 def read(file: Path) -> list[Entry]:
+    """What was measured; nothing where there is no such file.
+
+    Raises:
+        SystemExit: it holds something else, such as what another release has measured.
+    """
     if not file.exists():
         return []
-    return [_entry(each) for each in json.loads(file.read_text())]
+    try:
+        return [_entry(each) for each in json.loads(file.read_text())]
+    except (ValueError, TypeError, KeyError) as error:
+        raise SystemExit(
+            f"{file} holds no results of this release ({error!r}): remove it, or name another "
+            "file with --results"
+        ) from error
 
 
 def merge(file: Path, new: list[Entry]) -> list[Entry]:

@@ -39,7 +39,7 @@ class Contestant:
 
 @contextlib.contextmanager
 def serving(name: str, item: Item, workers: int, lent: Lent) -> Iterator[Contestant]:
-    """One of `PEERS`, under the name `NAME+DECODER`.
+    """One of `PEERS`, under the name `NAME+LENT`.
 
     Raises:
         CannotStart: with the reason.

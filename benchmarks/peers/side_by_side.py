@@ -22,7 +22,7 @@ Key = tuple[str, Lent]
 
 
 def measured(plan: Plan) -> list[Entry]:
-    """One entry per server, decoder and loop."""
+    """One entry per server or loop, and what it was lent."""
     servers: dict[Key, Contestant] = {}
     loops: dict[Key, Offline] = {}
     with contextlib.ExitStack() as stack:

@@ -41,13 +41,16 @@ class Photos:
         import torch
 
         from minion.frameworks.torch_compile import compiled
+        from minion.frameworks.torch_kernels import Kernels
 
+        kernels = Kernels()
         place = torch.device("cpu")
         self._networks = [
             compiled(network, "default", place, max_batch_size) for network in self._networks
         ]
         for size in (1, max_batch_size):
             self.classify([np.zeros((224, 224, 3), np.uint8)] * size)
+        kernels.keep()
 
     def classify(self, photos: Sequence[np.ndarray[Any, Any]]) -> list[dict[str, Any]]:
         """photos: (224, 224, 3) uint8 each."""

@@ -2,7 +2,9 @@
 
 Nothing is read, and no `100 Continue` sent, before `read_body` is called: the
 handler has taken its ticket by then. Sizes are counted as bytes arrive, so an
-announced length costs nothing. Knows no format: that is `payloads`.
+announced length costs nothing, except where a body has a place: that is taken by
+whoever has a ticket, from memory that is bounded, for as long as the body may take.
+Knows no format: that is `payloads`.
 """
 
 from __future__ import annotations

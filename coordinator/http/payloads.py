@@ -37,8 +37,7 @@ from coordinator.http.media_types import (
     is_photo,
 )
 from coordinator.http.photo_lists import MAX_NAME, Photo, too_many_images
-from coordinator.http.turns import LARGE_BYTES, own_turn
-from wire.frames import fresh
+from coordinator.turns import LARGE_BYTES, own_turn
 from wire.quoting import quoted, shortened
 from wire.tensor import Buffer, TensorSpec
 
@@ -74,9 +73,7 @@ _INFER_MSGPACK = msgspec.msgpack.Decoder(_InferBody)
 _LARGE_INFER_MSGPACK = msgspec.msgpack.Decoder(_LargeInferBody)
 
 
-async def read_photos(
-    request: web.Request, limits: PayloadLimits, place: Place = fresh
-) -> list[Photo]:
+async def read_photos(request: web.Request, limits: PayloadLimits, place: Place) -> list[Photo]:
     """The photos of a request for `/analyze`: at least one.
 
     Args:
@@ -146,7 +143,7 @@ def _checked(photos: list[Photo], limits: PayloadLimits) -> list[Photo]:
     return photos
 
 
-async def read_photo(request: web.Request, limits: PayloadLimits, place: Place = fresh) -> Photo:
+async def read_photo(request: web.Request, limits: PayloadLimits, place: Place) -> Photo:
     """The one photo of a request for `/models/{name}/infer`: the body itself, or in a form.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-from typing import Any, ContextManager, List, Mapping, Sequence, Union
+from typing import Any, ContextManager, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from minion.frameworks.arrays import only_input, per_example
 from minion.frameworks.imports import cuda_index, framework
 from minion.frameworks.torch_compile import compiled
 from minion.frameworks.torch_cuda import Gpu
+from minion.frameworks.torch_kernels import Kernels
 from minion.frameworks.torch_memory import says_out_of_memory
 from minion.frameworks.torch_precision import InPrecision
 from minion.frameworks.warmups import compiled_sizes, recorded_sizes
@@ -61,6 +62,7 @@ class TorchModel(Model):
             torch.set_num_interop_threads(1)
         self.device = self._place.device
         self._warm_sizes: List[int] = [1]
+        self._kernels: Optional[Kernels] = None
         with self._place.computing():  # or batches would have to wait for what is queued elsewhere
             self.network = self.load_network(context).to(self.device).eval()
             if context.torch.precision is not None:
@@ -69,6 +71,7 @@ class TorchModel(Model):
             self._compile(context.torch.compile, context)
 
     def _compile(self, mode: str, context: LoadContext) -> None:
+        self._kernels = Kernels()
         self.network = compiled(self.network, mode, self.device, context.max_batch_size)
         graphs = mode == "reduce-overhead" and self.device.type == "cuda"
         sizes = recorded_sizes if graphs else compiled_sizes
@@ -117,3 +120,5 @@ class TorchModel(Model):
         """Of a compiled network, every batch size that would make the first request wait."""
         for size in self._warm_sizes:
             self.predict(batch.select([0] * size))
+        if self._kernels is not None:
+            self._kernels.keep()

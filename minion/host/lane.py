@@ -65,6 +65,8 @@ class Lane:
         """Called when readiness, limit or draining changed."""
         self.on_batch: list[Callable[[int, float], None]] = []
         """Called with size and seconds of every batch that ran."""
+        self.on_room: list[Callable[[], None]] = []
+        """Called when places were taken or are free again, perhaps before their callers know."""
 
     @property
     def ready(self) -> bool:
@@ -185,6 +187,7 @@ class Lane:
         if deadline is not None:
             self._watch_late(now)
         self._soon()
+        self._occupied_otherwise()
         return example
 
     def abandon(self, example: Example) -> None:
@@ -324,6 +327,11 @@ class Lane:
             self._changed()
         if self.draining and not self.bouncer.occupied:
             self._empty.set()
+        self._occupied_otherwise()
+
+    def _occupied_otherwise(self) -> None:
+        for listener in self.on_room:
+            listener()
 
     def _changed(self) -> None:
         for listener in self.on_change:

@@ -82,7 +82,10 @@ class HostLink(asyncio.Protocol):
         self._pushed: Status | None = None
         self._pushed_try: float | None = None
         self._push_timer: asyncio.TimerHandle | None = None
-        self._looked = -math.inf  # for news, on the loop's clock
+        self._pushed_at = -math.inf
+        """When there was last a look for news of any kind, on the loop's clock."""
+        self._cost_is_news = False
+        self._look: asyncio.Handle | None = None
         self._outlet = Outlet(self._silent)
         self.peer = ""
 
@@ -92,14 +95,16 @@ class HostLink(asyncio.Protocol):
         self._outlet.open(self._transport)
         self._links.add(self)
         self._lane.on_change.append(self.push_status)
-        self._lane.on_batch.append(self._tell_cost)
+        self._lane.on_batch.append(self._learned)
+        self._lane.on_room.append(self._look_soon)
         loop = asyncio.get_running_loop()
         self._greeting = loop.call_later(GREETING_SECONDS, self._expect_to_be_greeted)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._links.discard(self)
         self._lane.on_change.remove(self.push_status)
-        self._lane.on_batch.remove(self._tell_cost)
+        self._lane.on_batch.remove(self._learned)
+        self._lane.on_room.remove(self._look_soon)
         self._cancel_push()
         self._outlet.end()
         self._greeting.cancel()
@@ -151,7 +156,8 @@ class HostLink(asyncio.Protocol):
     def push_status(self) -> None:
         """Tells the coordinator how much room there is, if it does not know yet."""
         self._cancel_push()
-        self._looked = asyncio.get_running_loop().time()
+        self._pushed_at = asyncio.get_running_loop().time()
+        self._cost_is_news = False
         if not self._greeted:
             return
         lane = self._lane
@@ -159,7 +165,7 @@ class HostLink(asyncio.Protocol):
             ready=lane.ready,
             draining=lane.draining,
             queue_limit=lane.bouncer.limit,
-            others=lane.bouncer.occupied - len(self._examples),
+            others=self._others,
             seconds_per_example=lane.seconds_per_example,
             seconds_alone=lane.cost.seconds_alone(),
             workers=lane.workers,
@@ -226,7 +232,6 @@ class HostLink(asyncio.Protocol):
                     refused.numbers,
                 )
             )
-        self._tell_others()
 
     def _expect_unused(self, id: int) -> None:
         if id in self._examples:
@@ -239,7 +244,7 @@ class HostLink(asyncio.Protocol):
                 self._send(made(Result, (id, *outcome)))
             else:
                 self._send(Failure(id, *outcome))
-            self._tell_others()
+            self._look_soon()
 
         return settle
 
@@ -247,20 +252,33 @@ class HostLink(asyncio.Protocol):
         example = self._examples.pop(id, None)
         if example is not None:
             self._lane.abandon(example)
-            self._tell_others()
+            self._look_soon()
 
-    def _tell_others(self) -> None:
-        """Everybody's room changed with this; told soon, and together. One link alone knows."""
-        if len(self._links) > 1:
-            for link in self._links:
-                link._push_soon()
+    @property
+    def _others(self) -> int:
+        """Those in the lane for whom nobody waits at the other end of this link."""
+        return self._lane.bouncer.occupied - len(self._examples)
 
-    def _tell_cost(self, size: int, seconds: float) -> None:
-        """With the answers, unless there was a look just now. Then the next batch tells, if one is
-        to come: a timer wakes this process for itself."""
-        if asyncio.get_running_loop().time() - self._looked >= STATUS_INTERVAL_SECONDS:
+    def _learned(self, size: int, seconds: float) -> None:
+        self._cost_is_news = True
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """In this turn of the loop, when all that belongs together has happened."""
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_soon(self._look_for_news)
+
+    def _look_for_news(self) -> None:
+        """A cost goes with the answers that it is of, unless there was news just now; all else is
+        told soon, and together. Mostly there is none: a timer would wake this process for itself.
+        """
+        self._look = None
+        if self._pushed is None:
+            return  # nobody has said Hello
+        waited = asyncio.get_running_loop().time() - self._pushed_at
+        if self._cost_is_news and waited >= STATUS_INTERVAL_SECONDS:
             self.push_status()
-        elif self._lane.bouncer.occupied == size:
+        elif self._cost_is_news or self._others != self._pushed.others:
             self._push_soon()
 
     def _push_soon(self) -> None:
@@ -269,6 +287,9 @@ class HostLink(asyncio.Protocol):
             self._push_timer = loop.call_later(STATUS_INTERVAL_SECONDS, self.push_status)
 
     def _cancel_push(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         if self._push_timer is not None:
             self._push_timer.cancel()
             self._push_timer = None

@@ -81,13 +81,16 @@ async def test_a_body_of_known_length_is_received_in_the_place_for_it():
 )
 async def test_no_place_is_taken_for_another_body(sent: bytes, status: int) -> None:
     places: list[int] = []
+    asked = asyncio.Event()
 
     async def handler(request):
+        asked.set()
         return web.Response(body=await read_body(request, 100, LIMITS, places.append))
 
     async with serving(handler) as port, calling(port) as caller:
         head, end, body = sent.partition(b"\r\n\r\n")
         await caller.send(head + end)
+        await asked.wait()  # or what has arrived with the head would need no place
         await caller.send(body)
         reply = await caller.reply()
 

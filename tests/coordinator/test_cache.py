@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import tracemalloc
 from dataclasses import replace
@@ -138,6 +139,22 @@ async def test_a_digest_is_the_same_in_one_turn_and_in_several(size: int) -> Non
 
     assert await digest_of(memoryview(data)) == digest_now(data)
     assert len(digest_now(data)) == DIGEST_BYTES
+
+
+async def test_of_several_large_digests_one_has_a_piece_per_turn_of_the_loop() -> None:
+    turns, data = 0, memoryview(bytes(2 * TURN_BYTES))
+
+    def count() -> None:
+        nonlocal turns, next_turn
+        turns += 1
+        next_turn = loop.call_soon(count)
+
+    loop = asyncio.get_running_loop()
+    next_turn = loop.call_soon(count)
+    await asyncio.gather(*(digest_of(data) for _ in range(4)))
+    next_turn.cancel()
+
+    assert turns >= 4 * 2
 
 
 TENSOR = Tensor("float32", (2, 1), memoryview(bytes(8)))

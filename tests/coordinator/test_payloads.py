@@ -23,6 +23,7 @@ from coordinator.errors import (
 from coordinator.examples import Example
 from coordinator.http import payloads
 from coordinator.http.photo_lists import Photo
+from wire.frames import fresh
 from wire.tensor import Tensor, TensorSpec
 
 BYTES = "application/octet-stream"
@@ -49,7 +50,7 @@ async def photos_of(body: bytes, content_type: str | None, **headers: str) -> li
     photos: list[Photo] = []
 
     async def handler(request):
-        photos.extend(await payloads.read_photos(request, LIMITS))
+        photos.extend(await payloads.read_photos(request, LIMITS, fresh))
         return web.Response()
 
     reply = await exchange(handler, post(body, content_type, **headers))
@@ -59,7 +60,7 @@ async def photos_of(body: bytes, content_type: str | None, **headers: str) -> li
 
 async def refused_photos(body: bytes, content_type: str, **headers: str) -> Reply:
     async def handler(request):
-        await payloads.read_photos(request, LIMITS)
+        await payloads.read_photos(request, LIMITS, fresh)
         return web.Response()
 
     return await exchange(handler, post(body, content_type, **headers))
@@ -91,7 +92,7 @@ async def one_photo(body: bytes, content_type: str) -> tuple[Reply, list[Photo]]
     photos: list[Photo] = []
 
     async def handler(request):
-        photos.append(await payloads.read_photo(request, LIMITS))
+        photos.append(await payloads.read_photo(request, LIMITS, fresh))
         return web.Response()
 
     return await exchange(handler, post(body, content_type)), photos
@@ -241,7 +242,7 @@ async def test_a_million_listed_images_take_no_memory(body, content_type):
     async def handler(request):
         tracemalloc.start()
         try:
-            await payloads.read_photos(request, roomy)
+            await payloads.read_photos(request, roomy, fresh)
         finally:
             taken.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
@@ -639,7 +640,7 @@ async def test_a_long_text_in_inputs_is_quoted_in_part(body, code, field):
 )
 async def test_a_long_name_of_an_unknown_field_is_quoted_in_part(body, content_type):
     async def handler(request):
-        await payloads.read_photos(request, replace(LIMITS, max_body_bytes=2**23))
+        await payloads.read_photos(request, replace(LIMITS, max_body_bytes=2**23), fresh)
 
     reply = await exchange(handler, post(body, content_type))
 

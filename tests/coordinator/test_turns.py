@@ -1,4 +1,4 @@
-"""coordinator/http/turns.py: of large bodies one is taken apart per turn of the event loop."""
+"""coordinator/turns.py: of large bodies one is taken apart per turn of the event loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from coordinator.errors import InvalidJson
 from coordinator.http import payloads
 from coordinator.http.media_types import JSON
-from coordinator.http.turns import LARGE_BYTES
+from coordinator.turns import LARGE_BYTES
 from tests.waiting import Turns
 from wire.tensor import TensorSpec
 

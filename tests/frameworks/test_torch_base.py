@@ -1,6 +1,7 @@
 """The torch base with the options of `[torch]`, in the environment of the tagger."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from minion.frameworks.warmups import CALLS_PER_GRAPH, compiled_sizes, recorded_sizes
+from tests.acceptance.platform import eventually
 
 TAGGER = Path(__file__).parents[2] / "examples" / "tagger"
 SCRIPT = Path(__file__).with_name("torch_base.py")
@@ -57,11 +59,29 @@ def test_the_allocators_exceptions_say_that_memory_ran_out_and_no_others(check):
 
 
 @pytest.fixture(scope="module")
-def compiled(check: Callable[[str], Any]) -> list[Any]:
-    """What was found by a process that had to compile, and by the next one."""
+def left(interpreter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the environment keeps of a process that was killed when it had begun to compile."""
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
+    python, own = interpreter("tagger"), tmp_path_factory.mktemp("own")
+    with subprocess.Popen(
+        [python, "-I", SCRIPT, TAGGER, "compiled"], env={**os.environ, "TMPDIR": str(own)}
+    ) as process:
+        try:
+            eventually(lambda: any(own.rglob("*.so")), within=120, what="a kernel")
+        finally:
+            process.kill()
+    return [str(file) for file in (python.parents[1] / "compiled").rglob("*")]
+
+
+@pytest.fixture(scope="module")
+def compiled(left: list[str], check: Callable[[str], Any]) -> list[Any]:
+    """What was found by a process that had to compile, after that one, and by the next one."""
     return [check("compiled"), check("compiled")]
+
+
+def test_a_process_that_is_killed_while_it_compiles_leaves_nothing(left):
+    assert left == []
 
 
 def test_after_warmup_no_batch_size_compiles_and_the_answers_are_the_plain_ones(compiled):

@@ -245,6 +245,48 @@ async def test_others_counts_what_came_by_other_links(start_host: StartHost, gat
     await eventually(lambda: other.status.others == 0, "the other is told again")
 
 
+async def test_who_was_cancelled_while_it_ran_takes_a_place_until_its_batch_has_ended(
+    start_host: StartHost, gate: Gate
+) -> None:
+    host = await start_host("Gated", options=gate.options)
+    link = await host.ready_link()
+    id, _ = ask(link, x(1))
+    await eventually(lambda: host.lane.bouncer.occupied == 1, "it is in")
+
+    link.cancel(id)
+    await eventually(lambda: link.status.others == 1, "its place is taken")
+    gate.open_for(1)
+
+    await eventually(lambda: link.status.others == 0, "its place is free")
+
+
+async def test_others_counts_what_came_by_no_link(start_host: StartHost, gate: Gate) -> None:
+    host = await start_host("Gated", options=gate.options)
+    link = await host.ready_link()
+
+    host.lane.submit(x(1), {}, None, lambda outcome: None)
+    await eventually(lambda: link.status.others == 1, "its place is taken")
+    gate.open_for(1)
+
+    await eventually(lambda: link.status.others == 0, "its place is free")
+
+
+async def test_others_counts_what_a_lost_coordinator_has_left_running(
+    start_host: StartHost, gate: Gate
+) -> None:
+    host = await start_host("Gated", options=gate.options)
+    lost, link = await host.ready_link(), await host.ready_link()
+    ask(lost, x(1))
+    await eventually(lambda: host.lane.bouncer.occupied == 1, "it is in")
+
+    lost.close()
+    await eventually(lambda: link.status.coordinators == 1, "one is left")
+    assert link.status.others == 1
+    gate.open_for(1)
+
+    await eventually(lambda: link.status.others == 0, "its place is free")
+
+
 async def test_the_learned_cost_is_told(start_host: StartHost) -> None:
     link = await (await start_host("Echo")).ready_link()
     assert link.status.seconds_per_example == 0

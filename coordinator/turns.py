@@ -1,8 +1,9 @@
-"""Large bodies are taken apart one per turn of the event loop.
+"""What holds the event loop for long is done once per turn of it.
 
-What was sent as JSON becomes objects while everybody else waits, 25 milliseconds for a
-megabyte of numbers. Of thirty that are complete at once, everybody would wait for all of
-them, links and heartbeats included. Called by whoever takes a body apart.
+A large body that was sent as JSON becomes objects while everybody else waits, 25 milliseconds for a
+megabyte of numbers; a megabyte of a photo's digest takes 0.3. Of thirty that are complete at once,
+everybody would wait for all of them, links and heartbeats included. Called by whoever
+takes a body apart, and for digests.
 """
 
 from __future__ import annotations
