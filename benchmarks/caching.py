@@ -1,12 +1,12 @@
 """What remembering costs where nothing is ever asked twice, and what it saves where all is.
 
-One platform with the cache and one without, up at the same time, get the same
-load in turn: photos that are all different (a counter in a JPEG comment), then
-one photo over and over. The model is as cheap as a model can be, so that what
-the coordinator does is as large a part of the cost as it can be. Rounds are
-interleaved, medians are shown; CPU is that of all serving processes. What the
-cache adds is added in the coordinator: its CPU alone is compared, as a part of
-all, since the decoders' varies by more than what is looked for.
+One platform with the cache and one without get the same load at the same time, their
+coordinators held on one core, so that whatever slows it down slows down both: photos that
+are all different (a counter in a JPEG comment), then one photo over and over. The model is
+as cheap as a model can be, so that what the coordinator does is as large a part of the cost
+as it can be. CPU is that of all serving processes. What the cache adds is added in the
+coordinator: its CPU alone is compared, as a part of all, since the decoders' varies by more
+than what is looked for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -37,9 +37,9 @@ from benchmarks.load import Connection
 from benchmarks.ratios import TOLERANCE
 from benchmarks.servers import EXAMPLES, Server, demitasse, machine
 
-ROUNDS = 15
-HIT_ROUNDS = 3
-SECONDS = 1.0
+ROUNDS = 5
+SECONDS = 4.0
+#: Of each of the two clients.
 CONNECTIONS = 8
 #: How much slower nothing but misses may be than no cache at all.
 BOUND = 1.03
@@ -140,6 +140,8 @@ def platforms(package: Path) -> Iterator[dict[str, Server]]:
         for name, cache_bytes in (("cache", 16 * 2**20), ("no cache", 0)):
             starting = demitasse([package], {"DEMITASSE_CACHE_BYTES": str(cache_bytes)})
             servers[name] = started.enter_context(starting)
+            for coordinator in servers[name].coordinators():
+                os.sched_setaffinity(coordinator, {min(os.sched_getaffinity(0))})
         yield servers
 
 
@@ -171,47 +173,75 @@ async def _ask(url: str, body: bytes, seconds: float, fresh: bool) -> dict[str, 
     }
 
 
-def measure(server: Server, case: Case, seconds: float = SECONDS) -> dict[str, float]:
-    """CPU-seconds per 1,000 photos of all and of the coordinator, photos per second, p50 in ms."""
-    before, of_it = server.cpu_seconds(), server.coordinator_cpu_seconds()
-    told = subprocess.run(
+class Measured(NamedTuple):
+    """CPU-seconds per 1,000 photos of all processes and of the coordinator, photos per second,
+    p50 in milliseconds."""
+
+    cpu: float
+    coordinator: float
+    rate: float
+    p50: float
+
+
+def measure(servers: Mapping[str, Server], case: Case, seconds: float) -> dict[str, Measured]:
+    """Of each server, while all of them are asked."""
+    before = {name: _burnt(server) for name, server in servers.items()}
+    clients = {name: _client(server, case, seconds) for name, server in servers.items()}
+    found = {name: _told(client) for name, client in clients.items()}
+    measured = {}
+    for name, server in servers.items():
+        thousands = found[name]["requests"] / 1000
+        cpu, coordinator = (
+            (now - then) / thousands
+            for now, then in zip(_burnt(server), before[name], strict=True)
+        )  # fmt: skip
+        measured[name] = Measured(cpu, coordinator, found[name]["rate"], found[name]["p50"])
+    return measured
+
+
+def _burnt(server: Server) -> tuple[float, float]:
+    return server.cpu_seconds(), server.coordinator_cpu_seconds()
+
+
+def _client(server: Server, case: Case, seconds: float) -> subprocess.Popen[bytes]:
+    """A process of its own, which has the photo and asks."""
+    client = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.caching", "--ask", server.url]
         + ["--seconds", str(seconds)] + (["--fresh"] if case.fresh else []),
-        input=case.photo, stdout=subprocess.PIPE, check=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
-    found = json.loads(told.stdout)
+    assert client.stdin is not None
+    client.stdin.write(case.photo)
+    client.stdin.close()
+    return client
+
+
+def _told(client: subprocess.Popen[bytes]) -> dict[str, Any]:
+    assert client.stdout is not None
+    told = client.stdout.read()
+    if client.wait():
+        raise SystemExit("a client failed; what it said is above")
+    found: dict[str, Any] = json.loads(told)
     if found["failed"]:
         raise SystemExit(f"{found['failed']} of {found['requests']} photos failed")
-    thousands = found["requests"] / 1000
-    return {
-        "cpu": (server.cpu_seconds() - before) / thousands,
-        "coordinator": (server.coordinator_cpu_seconds() - of_it) / thousands,
-        "rate": found["rate"],
-        "p50": found["p50"],
-    }
+    return found
 
 
 def compare(table: Table, case: Case, servers: dict[str, Server]) -> float:
     """Adds the case's rows; CPU with the cache as a multiple of that without."""
-    for server in servers.values():
-        measure(server, case, 0.5)
-    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
-    for number in range(ROUNDS if case.fresh else HIT_ROUNDS):
-        for name in list(servers)[:: 1 if number % 2 else -1]:
-            rounds[name].append(measure(servers[name], case))
-    for name, each in rounds.items():
-        middle = {key: statistics.median(one[key] for one in each) for key in each[0]}
+    measure(servers, case, 0.5)
+    rounds = [measure(servers, case, SECONDS) for _ in range(ROUNDS)]
+    mean = {
+        name: Measured(*map(statistics.fmean, zip(*(each[name] for each in rounds), strict=True)))
+        for name in servers
+    }
+    for name, each in mean.items():
         table.add_row(
             case.name, "all different" if case.fresh else "always the same", name,
-            f"{middle['cpu']:.3f}", f"{middle['coordinator']:.3f}", f"{middle['rate']:,.0f}",
-            f"{middle['p50']:.2f}",
+            f"{each.cpu:.3f}", f"{each.coordinator:.3f}", f"{each.rate:,.0f}", f"{each.p50:.2f}",
         )  # fmt: skip
-
-    def mean(name: str, key: str) -> float:  # clocks tick ten milliseconds: medians would, too
-        return statistics.fmean(one[key] for one in rounds[name])
-
-    added = mean("cache", "coordinator") - mean("no cache", "coordinator")
-    return 1 + added / mean("no cache", "cpu")
+    added = mean["cache"].coordinator - mean["no cache"].coordinator
+    return 1 + added / mean["no cache"].cpu
 
 
 def main() -> None:
@@ -225,7 +255,7 @@ def main() -> None:
         asking = _ask(arguments.ask, body, arguments.seconds, arguments.fresh)
         print(json.dumps(uvloop.run(asking)))
         return
-    table = Table(title=f"Photos through /analyze, {CONNECTIONS} connections. {machine()}")
+    table = Table(title=f"Photos through /analyze, both at the same time. {machine()}")
     for heading in ("photo", "they are", "server", "CPU s / 1,000", "of the coordinator"):
         table.add_column(heading)
     for heading in ("photos / s", "p50 ms"):

@@ -53,9 +53,12 @@ class Server:
 
     def coordinator_cpu_seconds(self) -> float:
         """Of the coordinator alone, where this is the platform."""
+        return self.tree.cpu_seconds(only=self.coordinators())
+
+    def coordinators(self) -> list[int]:
+        """Their pids, where this is the platform."""
         processes = self.status().processes
-        pids = [each.pid for each in processes if each.role == "coordinator" and each.pid]
-        return self.tree.cpu_seconds(only=pids)
+        return [each.pid for each in processes if each.role == "coordinator" and each.pid]
 
     def status(self) -> Status:
         """What `demitasse status` knows, where this is the platform."""
