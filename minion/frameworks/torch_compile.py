@@ -5,10 +5,12 @@ Used by `TorchModel` for `compile` under `[torch]` of model.toml.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from minion.frameworks.imports import framework
 from minion.frameworks.torch_layout import lay_out_ahead
+from minion.frameworks.torch_pooling import repeat_edges
 
 torch = framework("torch", requirement="torch==2.13.0")
 
@@ -26,5 +28,14 @@ def compiled(network: Any, mode: str, device: Any, max_batch_size: int) -> Any:
     torch._inductor.config.cpp_cache_precompile_headers = False
     if device.type == "cpu":
         torch._inductor.config.freezing = True
-        lay_out_ahead(max_batch_size)
+        # A pass that the author has put there stays instead.
+        if torch._inductor.config.post_grad_custom_pre_pass is None:
+            rewrite = partial(_rewrite, max_batch_size=max_batch_size)
+            torch._inductor.config.post_grad_custom_pre_pass = rewrite
     return torch.compile(network, mode=mode)
+
+
+def _rewrite(graph: Any, max_batch_size: int) -> None:
+    """graph: a torch.fx.Graph on its way to the C++ compiler."""
+    lay_out_ahead(graph, max_batch_size)
+    repeat_edges(graph)

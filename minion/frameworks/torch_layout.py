@@ -7,7 +7,6 @@ anew: with ResNet-18 in bfloat16 2 to 4 ms of each (docs/adr/0012).
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from minion.frameworks.imports import framework
@@ -15,19 +14,16 @@ from minion.frameworks.imports import framework
 torch = framework("torch", requirement="torch==2.13.0")
 
 
-def lay_out_ahead(examples: int) -> None:
-    """From now on inductor does, for batches of any size, as for one of so many.
+def lay_out_ahead(graph: Any, examples: int) -> None:
+    """Lays weights out for batches of any size as for one of so many.
 
-    Another size gets right answers too: oneDNN turns weights that it does not like. A pass
-    that the author has put there stays instead.
+    Another size gets right answers too: oneDNN turns weights that it does not like.
+
+    Args:
+        graph: a torch.fx.Graph whose convolutions are oneDNN's already.
     """
-    config = torch._inductor.config
-    if torch.backends.mkldnn.is_available() and config.post_grad_custom_pre_pass is None:
-        config.post_grad_custom_pre_pass = partial(_lay_out, examples=examples)
-
-
-def _lay_out(graph: Any, examples: int) -> None:
-    """graph: a torch.fx.Graph whose convolutions are oneDNN's already."""
+    if not torch.backends.mkldnn.is_available():
+        return
     convolution = torch.ops.mkldnn._convolution_pointwise.default
     for node in graph.find_nodes(op="call_function", target=convolution):
         weight, shape = node.args[1], node.args[0].meta["val"].shape

@@ -96,6 +96,10 @@ def test_compiled_on_a_cpu_weights_are_constants_and_no_batch_lays_them_out_anew
         assert found["reorders"] == [0, 0, 0, 0, 0]
 
 
+def test_compiled_on_a_cpu_max_pooling_is_the_same_and_looks_at_no_border(check, left):
+    assert check("pooling") == [[[True, True, True], False], [[True], True]]
+
+
 def test_a_process_finds_the_kernels_that_one_before_it_compiled(compiled):
     first, second = compiled
 

@@ -16,7 +16,9 @@ from typing import IO
 
 import numpy as np
 import torch
+from torch._inductor.utils import run_and_get_code
 
+from minion.frameworks import torch_compile
 from minion.frameworks.torch import TorchModel
 from minion.frameworks.torch_cuda import page_locked
 from minion.frameworks.torch_precision import InPrecision
@@ -83,6 +85,44 @@ def sent_to(file: IO[str]) -> Iterator[None]:
         os.close(kept)
 
 
+class Pools(torch.nn.Module):
+    """The same images, pooled in several ways."""
+
+    def __init__(self, *pools: torch.nn.MaxPool2d) -> None:
+        super().__init__()
+        self.pools = torch.nn.ModuleList(pools)
+
+    def forward(self, images):
+        return [pool(images) for pool in self.pools]
+
+
+def pooling(package: Path) -> object:
+    """Whether compiled answers are the plain ones, of ways to pool that can do without a border,
+    for one, several and images without a batch, and of others, for one; and whether anything
+    outside of the images is looked at."""
+    images = torch.randn(3, 4, 13, 18, dtype=torch.bfloat16)
+    images[0, 0, 0, 0], images[1, :, :, -1] = torch.nan, -torch.inf
+    images = images.to(memory_format=torch.channels_last)
+    pool = torch.nn.MaxPool2d
+    bordered = Pools(pool(3, 2, 1), pool((2, 5), (1, 3), (1, 2)), pool(3, 2))
+    gaps, rounded = pool(3, 1, 1, 2), pool(3, 2, 1, ceil_mode=True)
+    others = Pools(gaps, rounded, pool(3, 2, 1, return_indices=True))
+    found = []
+    for pools, inputs in ((bordered, [images[:1], images, images[0]]), (others, [images[:1]])):
+        fast = torch_compile.compiled(pools, "default", torch.device("cpu"), 3)
+        with torch.inference_mode():
+            _, [code] = run_and_get_code(fast, images[:1])
+            same = [same_values(fast(each), pools(each)) for each in inputs]
+        found.append([same, "infinity" in code])
+    return found
+
+
+def same_values(found: object, expected: object) -> bool:
+    if isinstance(expected, torch.Tensor):
+        return np.array_equal(found.float(), expected.float(), equal_nan=True)
+    return all(map(same_values, found, expected))
+
+
 def memory(package: Path) -> object:
     """Which exceptions say that memory ran out."""
     model = TorchModel()
@@ -145,6 +185,7 @@ def no_gpu(package: Path) -> object:
 
 CHECKS = {
     "compiled": compiled,
+    "pooling": pooling,
     "precision": precision,
     "memory": memory,
     "staged": staged,
